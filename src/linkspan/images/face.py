@@ -1,0 +1,26 @@
+"""What the image store takes and gives beside ``linkspan.model.image``."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """A registry login; ``token`` is an identity token. Never logged."""
+
+    username: str = ""
+    password: str = ""
+    token: str = ""
+    server: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of progress. ``id`` names the layer or is empty; bytes are 0 when unknown."""
+
+    status: str
+    id: str = ""
+    current: int = 0
+    total: int = 0
+    stream: str = ""
+    """For ``load``: a line for the person instead of ``status``."""
+    aux: dict[str, str] = {}

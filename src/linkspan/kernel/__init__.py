@@ -1,0 +1,12 @@
+"""The only package that touches Linux networking. It knows no model: it gets plain values and makes them real.
+
+    state     the vocabulary of want, applied and live (pure)    diff     want x have -> steps (pure)
+    render    a step as the ip and nft commands a person types   wire/    codecs, one message family a file (pure)
+    netlink   sockets, batches, dumps, multicast                 nft      libnftables through ctypes
+    netns     create, pin, enter, spare pool                     linux    the real kernel behind one small face
+    fake      the same face on dictionaries, for tests           worker   the one thread: queue, batches, undo
+    probe     what this kernel can do
+
+Rules that every module here keeps: names and numbers in, no text spliced for the kernel, marks of ownership on
+everything, deleting what is absent is success.
+"""

@@ -1,0 +1,100 @@
+"""A network as a person defined it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from linkspan.model.address import IPAddress, IPNetwork
+
+Driver = Literal["bridge", "host", "null"]
+
+PREDEFINED = ("bridge", "host", "none")
+"""Networks that exist from the first start and cannot be removed."""
+
+
+class AddressPool(msgspec.Struct, frozen=True, kw_only=True):
+    """One subnet of a network and how addresses are drawn from it.
+
+    ``ip_range`` limits dynamic addresses only; a static address may lie anywhere in ``subnet``. ``auxiliary``
+    maps a name to an address that is never handed out.
+    """
+
+    subnet: IPNetwork
+    ip_range: IPNetwork | None = None
+    gateway: IPAddress | None = None
+    auxiliary: dict[str, IPAddress] = {}
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A network's definition: everything that planning needs, nothing that the kernel reports.
+
+    ``options`` and ``labels`` are kept as they came, for ``inspect``; ``bridge`` holds the typed reading of
+    ``options`` for the bridge driver. ``pools`` has at most one pool a family on bridge networks and none on
+    host and null networks. ``requested_pools`` is what was asked for (``inspect`` shows the resolved ones).
+    """
+
+    id: str
+    name: str
+    driver: Driver
+    created: float
+    """Unix time in seconds."""
+    pools: tuple[AddressPool, ...] = ()
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    bridge: BridgeOptions | None = None
+
+    @property
+    def predefined(self) -> bool:
+        """Whether this is one of ``bridge``, ``host`` and ``none``."""
+        return self.name in PREDEFINED
+
+
+class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The bridge driver's options, parsed. Built by ``linkspan.model.options.bridge_options``."""
+
+    bridge_name: str
+    """Interface name on the host, at most 15 bytes (IFNAMSIZ in linux/if.h)."""
+    mtu: int = 0
+    """Bytes; 0 means the kernel's default."""
+    masquerade: bool = True
+    inter_container: bool = True
+    """False refuses traffic between containers of this network (Docker's ICC)."""
+    interface_prefix: str = "eth"
+    """Interfaces inside sandboxes are called prefix + number."""
+
+
+class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``network create`` asks for, before subnets are chosen. ``None`` means: choose for me."""
+
+    name: str
+    driver: str = "bridge"
+    pools: tuple[PoolRequest, ...] = ()
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class PoolRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``--subnet`` with its companions, as text: the engine parses, so that it can name a bad value.
+
+    ``subnet`` may be ``0.0.0.0/24`` or ``::/64``: any free subnet of that size (Docker 29). With an empty
+    ``subnet``, a subnet is chosen from the default pools.
+    """
+
+    subnet: str = ""
+    ip_range: str = ""
+    gateway: str = ""
+    auxiliary: dict[str, str] = {}

@@ -1,0 +1,23 @@
+"""A sandbox: a network namespace that we pin, which belongs to no process."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """The network stack that one or more containers run in.
+
+    ``owner`` is the container whose definition shapes it: its endpoints, hostname, /etc/hosts and
+    /etc/resolv.conf. Containers that run with ``--network container:OWNER`` are its partners: the sandbox lives
+    as long as any of them runs, and they keep it over each other's restarts. ``members`` are the ids of the
+    containers that now run in it. After ``rm OWNER`` the sandbox lives on, orphaned, until the last partner
+    stops.
+    """
+
+    id: str
+    owner: str
+    """Container id."""
+    owner_name: str
+    hostname: str
+    members: frozenset[str] = frozenset()
