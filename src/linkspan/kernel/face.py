@@ -1,0 +1,43 @@
+"""The face of a kernel: the real one (``linux``) and the one on dictionaries (``fake``) behave alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from linkspan.kernel.diff import Step
+from linkspan.kernel.state import State
+
+
+class StepFailed(Exception):
+    """The kernel refused one step. ``done`` steps before it were applied and still stand.
+
+    ``code`` is an errno (errno(3)), 0 where there is none. Raised by ``Kernel.apply`` alone; the worker undoes what
+    was done and turns it into ``linkspan.errors.KernelFailure``.
+    """
+
+    def __init__(self, step: Step, done: int, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
+        self.done = done
+        self.code = code
+        self.reason = reason
+
+
+class Kernel(Protocol):
+    """Applies steps and reads back. Blocking; used by one thread only."""
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Applies the steps in order, batching what stands together.
+
+        Deleting what is absent is success. Creating what exists already is success when it carries our mark and
+        agrees. Raises ``StepFailed``.
+        """
+        ...
+
+    def read(self, namespaces: Collection[str]) -> State:
+        """All objects that carry our mark, on the host and inside the named namespaces of ours.
+
+        A namespace that does not exist contributes nothing.
+        """
+        ...
