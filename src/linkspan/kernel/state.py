@@ -149,6 +149,8 @@ class Sysctl(KernelObject, frozen=True, kw_only=True):
     """Slash-separated below /proc/sys: ``net/ipv4/ip_forward``."""
     value: str
     link: str = ""
+    order: int = 20
+    """Rank of a value without a link: one that must stand before another has a lower number."""
 
     @property
     def key(self) -> Key:
@@ -156,7 +158,7 @@ class Sysctl(KernelObject, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> int:
-        return 58 if self.link else 20
+        return 58 if self.link else self.order
 
     def needs(self) -> tuple[Place, ...]:
         tied = (("link", self.namespace, self.link),) if self.link else ()
@@ -164,7 +166,10 @@ class Sysctl(KernelObject, frozen=True, kw_only=True):
 
 
 class Bridge(KernelObject, frozen=True, kw_only=True):
-    """A Linux bridge on the host, spanning tree off, forward delay 0, up."""
+    """A Linux bridge on the host, spanning tree off, forward delay 0, up.
+
+    Made with IFLA_INET6_ADDR_GEN_MODE none, as is the peer of a veth pair: the plan names every address.
+    """
 
     FIXED: ClassVar[frozenset[str]] = frozenset({"namespace"})
 
@@ -328,5 +333,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     bridge_netfilter: bool = False
     """br_netfilter is there and may pass bridged frames to the IP hooks."""
     ipv6: bool = True
+    advertised_links: tuple[str, ...] = ()
+    """Uplinks with routes learned from router advertisements (rtm_protocol RTPROT_RA, 9)."""
     default_mtu: int = 1500
     """MTU of the device that has the default route, bytes; 1500 without one."""

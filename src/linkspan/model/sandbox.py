@@ -20,4 +20,6 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """Container id."""
     owner_name: str
     hostname: str
+    host: bool = False
+    """The host's own namespace: no pin, no endpoints with interfaces."""
     members: frozenset[str] = frozenset()

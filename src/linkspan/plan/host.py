@@ -1,0 +1,24 @@
+"""What every bridge network rests on: forwarding, and the table of the firewall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linkspan.kernel.state import Facts, Object, Sysctl
+from linkspan.plan import firewall
+
+BEFORE_FORWARDING = 19
+
+
+def base(facts: Facts, *, ipv6: bool) -> Iterator[Object]:
+    """The host scope. ``ipv6`` says whether any network has IPv6.
+
+    A host that forwards IPv6 ignores router advertisements unless told otherwise (ip-sysctl, ``accept_ra``), so
+    uplinks that live on them are told first, or the host would lose its default route.
+    """
+    yield firewall.table()
+    yield Sysctl(path="net/ipv4/ip_forward", value="1")
+    if ipv6 and facts.ipv6:
+        for link in facts.advertised_links:
+            yield Sysctl(path=f"net/ipv6/conf/{link}/accept_ra", value="2", order=BEFORE_FORWARDING)
+        yield Sysctl(path="net/ipv6/conf/all/forwarding", value="1")
