@@ -2,26 +2,25 @@
 
 Deletes come first, highest rank first; then updates and creates, lowest rank first. An object whose fixed part
 differs is deleted and created again, and so is everything that the kernel drops along with it: those deletes are
-marked ``implied``, the kernel needs no word for them, but the undo does.
+marked ``implied`` and come after the others, since the kernel needs no word for them, but whoever counts does.
+
+Undoing is a diff too: from what the steps that were done have left (``after``) back to what was. Reversing the
+steps one by one would not do: a port moved from a bridge that goes to one that comes would be moved back first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from linkspan.kernel.state import Key, Object, Place
+from linkspan.kernel.state import Key, Object, Place, State
 
 
 class Create(msgspec.Struct, frozen=True):
     """Make an object that is not there."""
 
     object: Object
-
-    def reverse(self) -> Delete:
-        """The step that takes this one back."""
-        return Delete(self.object)
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -30,10 +29,6 @@ class Delete(msgspec.Struct, frozen=True):
     object: Object
     implied: bool = False
 
-    def reverse(self) -> Create:
-        """The step that takes this one back."""
-        return Create(self.object)
-
 
 class Update(msgspec.Struct, frozen=True):
     """Change an object in place; also asserts again what ``object`` says when ``before`` says the same."""
@@ -41,30 +36,20 @@ class Update(msgspec.Struct, frozen=True):
     before: Object
     object: Object
 
-    def reverse(self) -> Update:
-        """The step that takes this one back."""
-        return Update(self.object, self.before)
-
 
 Step = Create | Delete | Update
 
 
 def diff(want: Mapping[Key, Object], have: Mapping[Key, Object]) -> tuple[Step, ...]:
     """The steps that turn ``have`` into ``want``."""
-    doomed = {key for key, item in have.items() if key not in want or replaced(item, want[key])}
-    gone = {place for key in doomed for place in have[key].provides()}
-    while caught := {
-        key
-        for key, item in have.items()
-        if key not in doomed and (touches(item.needs(), gone) or touches(item.softly_needs(), gone))
-    }:
-        doomed |= caught
-        gone.update(place for key in caught for place in have[key].provides())
+    unwanted = {key for key, item in have.items() if key not in want or replaced(item, want[key])}
+    doomed = with_dependents(unwanted, have, softly=True)
+    gone = places(have[key] for key in doomed)
     deletes = [Delete(have[key], implied=touches(have[key].needs(), gone)) for key in doomed]
-    deletes.sort(key=lambda step: (-step.object.rank, step.object.key))
+    deletes.sort(key=lambda step: (step.implied, -step.object.rank, step.object.key))
 
     creates = [Create(item) for key, item in want.items() if key not in have or key in doomed]
-    fresh = {place for step in creates for place in step.object.provides()} | gone
+    fresh = places(step.object for step in creates) | gone
     updates = [
         Update(have[key], item)
         for key, item in want.items()
@@ -75,6 +60,34 @@ def diff(want: Mapping[Key, Object], have: Mapping[Key, Object]) -> tuple[Step, 
     return (*deletes, *forward)
 
 
+def after(have: Mapping[Key, Object], steps: Iterable[Step]) -> State:
+    """What is there once these steps were done: a delete takes along what cannot be without its object."""
+    state = dict(have)
+    for step in steps:
+        if not isinstance(step, Delete):
+            state[step.object.key] = step.object
+        elif step.object.key in state:
+            for key in with_dependents({step.object.key}, state, softly=False):
+                del state[key]
+    return state
+
+
+def with_dependents(keys: set[Key], have: Mapping[Key, Object], *, softly: bool) -> set[Key]:
+    """These objects, and all that go when they go; ``softly``: also those that only may go."""
+    doomed = set(keys)
+    gone = places(have[key] for key in doomed)
+    caught = doomed
+    while caught and gone:
+        caught = {
+            key
+            for key, item in have.items()
+            if key not in doomed and (touches(item.needs(), gone) or (softly and touches(item.softly_needs(), gone)))
+        }
+        doomed |= caught
+        gone |= places(have[key] for key in caught)
+    return doomed
+
+
 def replaced(have: Object, want: Object) -> bool:
     """Whether the difference is in a part that is fixed at creation (or in the type itself)."""
     if type(have) is not type(want):
@@ -82,6 +95,11 @@ def replaced(have: Object, want: Object) -> bool:
     return any(getattr(have, field) != getattr(want, field) for field in want.FIXED)
 
 
-def touches(places: tuple[Place, ...], gone: set[Place]) -> bool:
+def places(items: Iterable[Object]) -> set[Place]:
+    """All places that these objects provide."""
+    return {place for item in items for place in item.provides()}
+
+
+def touches(needed: Iterable[Place], gone: set[Place]) -> bool:
     """Whether any of the places is among those that went."""
-    return any(place in gone for place in places)
+    return not gone.isdisjoint(needed)
