@@ -2,8 +2,8 @@
 
 So the cost of a packet and the cost of a change do not grow with the number of networks. How a packet goes:
 
-* ``raw`` (before connection tracking): from outside nothing goes straight to a container's address that hides
-  behind masquerading, and nothing from outside to 127.0.0.0/8.
+* ``raw`` (before connection tracking): nobody but the host itself reaches 127.0.0.0/8, and from outside nothing
+  goes straight to a container's address that hides behind masquerading.
 * ``forward``: only traffic from or to our bridges is judged at all. Known connections pass. Between two interfaces
   the map ``pair`` decides: a bridge to itself, never one bridge to another. What leaves for elsewhere needs its
   bridge in ``egress``; internal networks are not in it. What comes from elsewhere is dropped.
@@ -15,11 +15,12 @@ We never touch a foreign table or a foreign policy. The table is ours whole, so 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from linkspan.kernel.state import Element, Table
 from linkspan.model.network import BridgeOptions, Network
 
-FAMILY = "inet"
+FAMILY: Final = "inet"
 TABLE = "linkspan"
 
 RULESET = """
@@ -34,8 +35,8 @@ map egress { type ifname : verdict; }
 chain raw {
   type filter hook prerouting priority raw; policy accept;
   iifname "lo" accept
-  iifname @bridges accept
   ip daddr 127.0.0.0/8 drop
+  iifname @bridges accept
   ip daddr @hidden4 drop
   ip6 daddr @hidden6 drop
 }

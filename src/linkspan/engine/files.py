@@ -1,0 +1,117 @@
+"""The three files that a sandbox gives to its containers: /etc/hosts, /etc/hostname and /etc/resolv.conf.
+
+They are bind mounts, and a bind mount follows the inode: so they are edited in place, never replaced.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
+"""Docker's, for hosts whose only name servers listen on loopback."""
+
+LOOPBACK_LINES = (
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+)
+
+
+class HostsEntry(msgspec.Struct, frozen=True):
+    """One line of /etc/hosts."""
+
+    address: str
+    names: tuple[str, ...]
+
+
+class Resolver(msgspec.Struct, frozen=True, kw_only=True):
+    """What resolv.conf(5) says."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def hosts_text(extra: Iterable[HostsEntry], own: Iterable[HostsEntry]) -> str:
+    """/etc/hosts: loopback names, ``--add-host`` entries, then the sandbox's own addresses."""
+    lines = [*LOOPBACK_LINES]
+    lines += [f"{entry.address}\t{' '.join(entry.names)}" for entry in (*extra, *own)]
+    return "\n".join(lines) + "\n"
+
+
+def parse_resolver(text: str) -> Resolver:
+    """Reads resolv.conf(5); later ``search`` and ``domain`` lines win, as in glibc."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    options: list[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0][0] in "#;":
+            continue
+        match words[0]:
+            case "nameserver":
+                servers.append(words[1])
+            case "search" | "domain":
+                search = tuple(words[1:])
+            case "options":
+                options += words[1:]
+            case _:
+                pass
+    return Resolver(servers=tuple(servers), search=search, options=tuple(options))
+
+
+def reachable_servers(host: Resolver) -> tuple[str, ...]:
+    """The host's name servers that a container can reach: not those on the host's loopback."""
+    usable = tuple(server for server in host.servers if not _is_loopback(server))
+    return usable or FALLBACK_SERVERS
+
+
+def resolver_text(host: Resolver, wanted: Resolver, *, own_namespace: bool) -> str:
+    """/etc/resolv.conf of a sandbox: what was asked for, else the host's, less what it could not reach."""
+    inherited = reachable_servers(host) if own_namespace else host.servers
+    servers = wanted.servers or inherited
+    search = wanted.search or host.search
+    options = wanted.options or host.options
+    lines = [f"nameserver {server}" for server in servers]
+    if search and search != (".",):
+        lines.append(f"search {' '.join(search)}")
+    if options:
+        lines.append(f"options {' '.join(options)}")
+    return "\n".join(lines) + "\n"
+
+
+def write_in_place(path: Path, text: str) -> None:
+    """Writes a file without changing its inode. Readers may see it empty for an instant, as with Docker."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        file.seek(0)
+        if file.read() == text:
+            return
+        file.truncate(0)
+        file.write(text)
+    path.chmod(0o644)
+
+
+def extra_entries(extra_hosts: Sequence[str], host_gateway: Sequence[str]) -> tuple[HostsEntry, ...]:
+    """``--add-host`` texts (``name:address``) as entries; the address ``host-gateway`` stands for the gateways."""
+    entries: list[HostsEntry] = []
+    for text in extra_hosts:
+        name, _, address = text.partition(":")
+        address = address.strip("[]")
+        targets = host_gateway if address == "host-gateway" else (address,)
+        entries += [HostsEntry(target, (name,)) for target in targets]
+    return tuple(entries)
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,364 @@
+"""Networks: create, list, inspect, remove, prune, connect, disconnect."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from linkspan.engine import filters
+from linkspan.engine.config import DaemonConfig
+from linkspan.engine.events import Events
+from linkspan.engine.filters import Filters
+from linkspan.engine.intent import Intent
+from linkspan.engine.planned import planned
+from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.views import Created, NetworkMember, NetworkView, PlannedStep, PoolUsage, Pruned
+from linkspan.engine.wants import Wants
+from linkspan.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from linkspan.ipam import pools
+from linkspan.ipam.book import Book
+from linkspan.kernel.worker import Worker
+from linkspan.model.address import IPAddress, IPNetwork
+from linkspan.model.container import Container
+from linkspan.model.endpoint import EndpointRequest
+from linkspan.model.names import check_network_name
+from linkspan.model.network import PREDEFINED, Network, NetworkRequest, PoolRequest
+from linkspan.model.options import bridge_options, check_endpoint_options, check_labels
+
+DRIVERS = ("bridge", "host", "null")
+FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+PRUNE_FILTERS = ("label", "label!", "until")
+
+Surroundings = Callable[[], tuple[Iterable[tuple[IPNetwork, str]], Iterable[IPAddress]]]
+"""Asks the host for its on-link routes (with a word on each) and its name servers."""
+
+
+class Networks:
+    """The use cases of networks."""
+
+    def __init__(
+        self,
+        config: DaemonConfig,
+        intent: Intent,
+        book: Book,
+        wants: Wants,
+        worker: Worker,
+        sandboxes: Sandboxes,
+        events: Events,
+        surroundings: Surroundings,
+        instance: str,
+    ) -> None:
+        self._config = config
+        self._intent = intent
+        self._book = book
+        self._wants = wants
+        self._worker = worker
+        self._sandboxes = sandboxes
+        self._events = events
+        self._surroundings = surroundings
+        self._instance = instance
+
+    def ensure_predefined(self) -> None:
+        """Writes ``bridge``, ``host`` and ``none`` into the intent at the first start."""
+        known = {network.name for network in self._intent.networks.values()}
+        if "bridge" not in known:
+            network, _ = self._design(self._default_bridge_request(), predefined=True)
+            self._add(network)
+        for name, driver in (("host", "host"), ("none", "null")):
+            if name not in known:
+                network = Network(
+                    id=secrets.token_hex(32),
+                    name=name,
+                    driver="host" if driver == "host" else "null",
+                    created=time.time(),
+                )
+                self._add(network)
+
+    def restore(self) -> None:
+        """Books the pools of the stored networks, at the start of the daemon."""
+        cursors = self._intent.store.cursors.all()
+        for network in self._intent.networks.values():
+            self._book.add_network(network.id, network.pools)
+            for pool in network.pools:
+                last = cursors.get((network.id, str(pool.subnet)))
+                if last is not None:
+                    self._book.restore_cursor(network.id, pool.subnet, last)
+
+    async def create(self, request: NetworkRequest) -> Created:
+        """Chooses subnets, writes the intent, brings the bridge up. All or nothing."""
+        network, warnings = self._design(request, predefined=False)
+        self._add(network)
+        try:
+            await self._worker.converge(self._wants.raising(network))
+        except BaseException:
+            self._forget(network)
+            raise
+        if network.driver == "bridge":
+            self._wants.raised.add(network.id)
+        self._publish(network, "create")
+        return Created(id=network.id, warnings=warnings)
+
+    def plan_create(self, request: NetworkRequest) -> tuple[PlannedStep, ...]:
+        """The steps that ``create`` would take."""
+        network, _ = self._design(request, predefined=False)
+        return planned(self._worker, self._wants.raising(network), {network.id: f"network {network.name}"})
+
+    def list(self, wanted: Filters) -> tuple[NetworkView, ...]:
+        """All networks that match, by name."""
+        filters.check_keys(wanted, FILTERS)
+        dangling = filters.boolean(wanted, "dangling")
+        found = [item for item in self._intent.networks.values() if self._matches(item, wanted, dangling)]
+        return tuple(self._view(item) for item in sorted(found, key=lambda item: (item.name, item.id)))
+
+    def get(self, reference: str) -> NetworkView:
+        """One network. NotFound."""
+        return self._view(self._intent.network(reference))
+
+    async def remove(self, reference: str) -> None:
+        """Refused for predefined networks and while anything runs on it, naming who."""
+        network = self._intent.network(reference)
+        if network.predefined:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        self._refuse_in_use(network)
+        await self._worker.converge(self._wants.lowering(network))
+        self._wants.raised.discard(network.id)
+        self._forget(network)
+        self._publish(network, "destroy")
+
+    async def prune(self, wanted: Filters) -> Pruned:
+        """Removes every network that no container's definition names."""
+        filters.check_keys(wanted, PRUNE_FILTERS)
+        before = filters.until(wanted, time.time())
+        named = {request.network for item in self._intent.containers.values() for request in item.spec.endpoints}
+        deleted = []
+        for network in list(self._intent.networks.values()):
+            unused = not network.predefined and network.id not in named and not self._intent.endpoints_on(network.id)
+            old_enough = before is None or network.created < before
+            if unused and old_enough and filters.matches_labels(network.labels, wanted):
+                await self.remove(network.id)
+                deleted.append(network.name)
+        return Pruned(deleted=tuple(deleted))
+
+    async def connect(self, reference: str, container_reference: str, request: EndpointRequest) -> None:
+        """Adds an endpoint to a container, running or stopped."""
+        network = self._intent.network(reference)
+        container = self._intent.container(container_reference)
+        request = self.checked_request(network, request)
+        self._check_joinable(network, container)
+        if any(item.network == network.id for item in container.spec.endpoints):
+            raise Forbidden(
+                f"container {container.name} is already connected to network {network.name}", whose=container.id
+            )
+        await self._sandboxes.connect(network, container, request)
+        self._publish(network, "connect", container=container.id)
+
+    async def disconnect(self, reference: str, container_reference: str, *, force: bool) -> None:
+        """Takes a container off a network. ``force`` also works for one that was removed while partners run."""
+        network = self._intent.network(reference)
+        try:
+            container_id = self._intent.container(container_reference).id
+        except NotFound:
+            owners = [item for item in self._intent.sandboxes.values() if item.owner_name == container_reference]
+            if not (force and owners):
+                raise
+            container_id = owners[0].owner
+        container = self._intent.containers.get(container_id)
+        named = container is not None and any(item.network == network.id for item in container.spec.endpoints)
+        if network.driver == "host":
+            raise Forbidden("container cannot be disconnected from host network", remedy="create it again on another")
+        if not named and container is not None:
+            raise Forbidden(f"container {container.name} is not connected to network {network.name}")
+        await self._sandboxes.disconnect(network, container_id)
+        self._publish(network, "disconnect", container=container_id)
+
+    def checked_request(self, network: Network, request: EndpointRequest) -> EndpointRequest:
+        """What a definition asks of this network, checked and with the network's id in it."""
+        check_endpoint_options(request.driver_options)
+        has_address = request.ipv4 is not None or request.ipv6 is not None
+        if network.driver != "bridge" and (has_address or request.mac):
+            raise InvalidRequest(
+                f"network {network.name} gives no addresses", remedy="leave out --ip, --ip6 and --mac-address"
+            )
+        if network.predefined and has_address:
+            raise InvalidRequest(
+                "user specified IP address is supported on user defined networks only",
+                remedy="create a network and use that",
+            )
+        if network.predefined and request.aliases and network.driver == "bridge":
+            raise InvalidRequest(
+                "network-scoped alias is supported only for containers in user defined networks",
+                remedy="create a network and use that",
+            )
+        for address in (request.ipv4, request.ipv6):
+            if address is not None:
+                self._book.check_static(network.id, address)
+        return msgspec.structs.replace(request, network=network.id)
+
+    def _check_joinable(self, network: Network, container: Container) -> None:
+        mode = container.spec.network_mode.kind
+        if mode == "container":
+            raise Forbidden(
+                "container sharing network namespace with another container or host cannot be connected to any "
+                "other network",
+                remedy=f"connect {self._intent.name_of(container.spec.network_mode.container)} instead",
+            )
+        if mode == "host" or network.driver == "host":
+            raise Forbidden(
+                "container cannot be disconnected from or connected to host network",
+                remedy="create the container with --network host",
+            )
+        if network.driver == "null" or mode == "none":
+            raise Forbidden(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+
+    def _design(self, request: NetworkRequest, *, predefined: bool) -> tuple[Network, tuple[str, ...]]:
+        """The network that a request means, with its subnets chosen; nothing is written yet."""
+        if not predefined:
+            self._check_name(request.name)
+        if request.driver not in DRIVERS:
+            raise NotFound(
+                f"could not find a network driver named {request.driver}",
+                remedy="the drivers are bridge, host and null",
+            )
+        if request.driver != "bridge":
+            raise Forbidden(
+                f'only one instance of "{request.driver}" network is allowed',
+                remedy=f"use the predefined network {'host' if request.driver == 'host' else 'none'}",
+            )
+        if request.ipam_driver not in ("default", "null", ""):
+            raise InvalidRequest(f"unknown IPAM driver {request.ipam_driver}", remedy="use the driver default")
+        check_labels(request.labels)
+        identity = secrets.token_hex(32)
+        options, warnings = bridge_options(request.name, identity, request.options)
+        if any(
+            item.bridge and item.bridge.bridge_name == options.bridge_name for item in self._intent.networks.values()
+        ):
+            raise Conflict(
+                f"the bridge name {options.bridge_name} is in use by another network", remedy="choose another"
+            )
+        in_use = [(pool.subnet, item.name) for item in self._intent.networks.values() for pool in item.pools]
+        on_link, nameservers = self._surroundings()
+        on_link = list(on_link)
+        chosen = pools.resolve(
+            request,
+            default_pools=self._config.default_address_pools,
+            in_use=in_use,
+            on_link=on_link,
+            nameservers=nameservers,
+            instance=self._instance,
+        )
+        network = Network(
+            id=identity,
+            name=request.name,
+            driver="bridge",
+            created=time.time(),
+            pools=chosen,
+            enable_ipv4=request.enable_ipv4,
+            enable_ipv6=any(pool.subnet.version == 6 for pool in chosen),
+            internal=request.internal,
+            attachable=request.attachable,
+            ipam_driver=request.ipam_driver or "default",
+            ipam_options=request.ipam_options,
+            options=request.options,
+            labels=request.labels,
+            bridge=options,
+        )
+        return network, (*warnings, *pools.overlap_warnings(chosen, on_link))
+
+    def _check_name(self, name: str) -> None:
+        check_network_name(name)
+        if name in PREDEFINED or name in ("default", "container"):
+            raise Forbidden(f"operation is not permitted on predefined {name} network", remedy="choose another name")
+        for network in self._intent.networks.values():
+            if network.name == name:
+                raise Conflict(f"network with name {name} already exists", whose=network.id, remedy="remove it first")
+
+    def _default_bridge_request(self) -> NetworkRequest:
+        config = self._config
+        options = {
+            "com.docker.network.bridge.name": "linkspan0",
+            "com.docker.network.bridge.enable_icc": str(config.inter_container).lower(),
+            "com.docker.network.bridge.enable_ip_masquerade": str(config.masquerade).lower(),
+        }
+        if config.mtu:
+            options["com.docker.network.driver.mtu"] = str(config.mtu)
+        asked = []
+        if config.bridge_address:
+            asked.append(_pool_of(config.bridge_address, config.fixed_range, config.default_gateway))
+        if config.bridge_address6:
+            asked.append(_pool_of(config.bridge_address6, config.fixed_range6, None))
+        return NetworkRequest(
+            name="bridge",
+            pools=tuple(asked),
+            enable_ipv6=config.ipv6 or bool(config.bridge_address6),
+            options=options,
+        )
+
+    def _refuse_in_use(self, network: Network) -> None:
+        endpoints = self._intent.endpoints_on(network.id)
+        if not endpoints:
+            return
+        users = sorted({name for item in endpoints for name in self._users(item.sandbox_id)})
+        raise Forbidden(
+            f"error while removing network: network {network.name} id {network.id} has active endpoints "
+            f"({', '.join(users)})",
+            whose=users[0],
+            remedy="stop or disconnect them first",
+        )
+
+    def _users(self, sandbox_id: str) -> Sequence[str]:
+        """The members of a sandbox by name; its owner when it has none (held over a restart)."""
+        sandbox = self._intent.sandboxes[sandbox_id]
+        return [self._intent.name_of(item) for item in sandbox.members] or [sandbox.owner_name]
+
+    def _view(self, network: Network) -> NetworkView:
+        members = []
+        for endpoint in self._intent.endpoints_on(network.id):
+            owner = self._intent.sandboxes[endpoint.sandbox_id].owner
+            members.append(NetworkMember(container_id=owner, name=self._intent.name_of(owner), endpoint=endpoint))
+        usage = tuple(
+            PoolUsage(subnet=str(item.subnet), capacity=item.capacity, in_use=item.in_use)
+            for item in self._book.usage(network.id)
+        )
+        return NetworkView(network=network, members=tuple(members), usage=usage)
+
+    def _matches(self, network: Network, wanted: Filters, dangling: bool | None) -> bool:
+        kind = "builtin" if network.predefined else "custom"
+        in_use = bool(self._intent.endpoints_on(network.id)) or network.predefined
+        return (
+            (not wanted.get("driver") or network.driver in wanted["driver"])
+            and filters.matches_text([network.name], wanted.get("name", ()))
+            and (not wanted.get("id") or any(network.id.startswith(item) for item in wanted["id"]))
+            and (not wanted.get("scope") or "local" in wanted["scope"])
+            and (not wanted.get("type") or kind in wanted["type"])
+            and (dangling is None or dangling == (not in_use))
+            and filters.matches_labels(network.labels, wanted)
+        )
+
+    def _add(self, network: Network) -> None:
+        self._intent.commit(put=[network])
+        self._book.add_network(network.id, network.pools)
+
+    def _forget(self, network: Network) -> None:
+        self._intent.commit(drop=[network])
+        self._book.remove_network(network.id)
+
+    def _publish(self, network: Network, action: str, **attributes: str) -> None:
+        self._events.publish(
+            "network", action, network.id, {"name": network.name, "type": network.driver, **attributes}
+        )
+
+
+def _pool_of(address: str, ip_range: IPNetwork | None, gateway: IPAddress | None) -> PoolRequest:
+    """``--bip 172.17.0.1/16``: the gateway and, with the host bits cleared, the subnet."""
+    interface = ipaddress.ip_interface(address)
+    return PoolRequest(
+        subnet=str(interface.network),
+        ip_range=str(ip_range) if ip_range else "",
+        gateway=str(gateway or interface.ip),
+    )

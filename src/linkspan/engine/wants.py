@@ -1,0 +1,76 @@
+"""From intent to want: which scopes exist, and what each should hold in the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linkspan.engine.intent import Intent
+from linkspan.kernel.state import Facts, Scope, State, state_of
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.network import Network
+from linkspan.model.sandbox import Sandbox
+from linkspan.plan import bridge, host
+from linkspan.plan import sandbox as sandbox_plan
+
+HOST_SCOPE: Scope = ("host", "")
+
+
+class Wants:
+    """Plans scopes out of intent. ``raised`` are the bridge networks that have been needed: they are in the kernel."""
+
+    def __init__(self, intent: Intent, facts: Facts) -> None:
+        self.intent = intent
+        self.facts = facts
+        self.raised: set[str] = set()
+
+    def raising(self, network: Network) -> dict[Scope, State]:
+        """What is still missing before ``network`` can have endpoints: often nothing."""
+        wants: dict[Scope, State] = {}
+        if network.driver != "bridge" or network.id in self.raised:
+            return wants
+        wants[HOST_SCOPE] = self._host([network])
+        wants[("network", network.id)] = state_of(bridge.network(network, self.facts))
+        return wants
+
+    def lowering(self, network: Network) -> dict[Scope, State]:
+        """The network's scope, dissolved."""
+        return {("network", network.id): {}} if network.id in self.raised else {}
+
+    def endpoint(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> dict[Scope, State]:
+        """The scope of one endpoint; host and null networks want nothing."""
+        objects: State = {}
+        if network.driver == "bridge":
+            namespace = sandbox_plan.namespace_of(sandbox)
+            objects = state_of(bridge.endpoint(network, endpoint, namespace, self.facts))
+        return {("endpoint", endpoint.id): objects}
+
+    def sandbox(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> dict[Scope, State]:
+        """The scope of the sandbox itself: namespace and default routes."""
+        pairs = [(self.intent.networks[item.network_id], item) for item in endpoints]
+        return {("sandbox", sandbox.id): state_of(sandbox_plan.sandbox(sandbox, pairs))}
+
+    def everything(self) -> dict[Scope, State]:
+        """All scopes, for start-up and recovery. Networks in ``raised`` and those with endpoints are wanted."""
+        wants: dict[Scope, State] = {}
+        needed = self.raised | {endpoint.network_id for endpoint in self.intent.endpoints.values()}
+        networks = [item for item in self.intent.networks.values() if item.driver == "bridge" and item.id in needed]
+        if networks:
+            wants[HOST_SCOPE] = self._host(networks)
+        for network in networks:
+            wants[("network", network.id)] = state_of(bridge.network(network, self.facts))
+            self.raised.add(network.id)
+        for sandbox in self.intent.sandboxes.values():
+            endpoints = self.intent.endpoints_in(sandbox.id)
+            wants |= self.sandbox(sandbox, endpoints)
+            for endpoint in endpoints:
+                wants |= self.endpoint(sandbox, self.intent.networks[endpoint.network_id], endpoint)
+        return wants
+
+    def namespaces(self) -> set[str]:
+        """The pins that the sandboxes should have."""
+        return {sandbox_plan.namespace_of(item) for item in self.intent.sandboxes.values() if not item.host}
+
+    def _host(self, networks: Sequence[Network]) -> State:
+        raised = (self.intent.networks[item] for item in self.raised if item in self.intent.networks)
+        ipv6 = any(item.enable_ipv6 for item in (*networks, *raised))
+        return state_of(host.base(self.facts, ipv6=ipv6))
