@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from linkspan.errors import Conflict, InvalidRequest, NotFound
+from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container, ContainerState
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
@@ -18,6 +19,8 @@ from linkspan.model.volume import Volume
 from linkspan.store import Store
 
 Record = Network | Container | Sandbox | Endpoint | Volume
+Cursor = tuple[str, IPNetwork, IPAddress]
+"""Network id, subnet, and the last address that was picked there."""
 
 
 class Intent:
@@ -41,7 +44,7 @@ class Intent:
         drop: Iterable[Record] = (),
         states: Mapping[str, ContainerState] | None = None,
         image_configs: Mapping[str, ImageConfig] | None = None,
-        cursors: Mapping[tuple[str, str], str] | None = None,
+        cursors: Iterable[Cursor] = (),
     ) -> None:
         """Writes it all, or nothing. StoreFailure."""
         put, drop = tuple(put), tuple(drop)
@@ -54,8 +57,8 @@ class Intent:
                 self.store.states.put(container_id, state)
             for container_id, config in (image_configs or {}).items():
                 self.store.image_configs.put(container_id, config)
-            for place, address in (cursors or {}).items():
-                self.store.cursors.put(place, address)
+            for network_id, subnet, last in cursors:
+                self.store.cursors.put(network_id, subnet, last)
         for record in drop:
             self._drop_remembered(record)
         for record in put:
@@ -134,9 +137,7 @@ class Intent:
         match record:
             case Network():
                 self.store.networks.delete(record.id)
-                for network_id, subnet in list(self.store.cursors.all()):
-                    if network_id == record.id:
-                        self.store.cursors.delete((network_id, subnet))
+                self.store.cursors.delete(record.id)
             case Container():
                 self.store.containers.delete(record.id)
                 self.store.states.delete(record.id)

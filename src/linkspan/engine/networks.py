@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -25,15 +25,15 @@ from linkspan.kernel.worker import Worker
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container
 from linkspan.model.endpoint import EndpointRequest
-from linkspan.model.names import check_network_name
-from linkspan.model.network import PREDEFINED, Network, NetworkRequest, PoolRequest
-from linkspan.model.options import bridge_options, check_endpoint_options, check_labels
+from linkspan.model.names import network_name
+from linkspan.model.network import Network, NetworkRequest, PoolRequest
+from linkspan.model.options import bridge_options, check_endpoint_options, check_labels, option_warnings
 
 DRIVERS = ("bridge", "host", "null")
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
 
-Surroundings = Callable[[], tuple[Iterable[tuple[IPNetwork, str]], Iterable[IPAddress]]]
+Surroundings = Callable[[], tuple[Sequence[tuple[IPNetwork, str]], Sequence[IPAddress]]]
 """Asks the host for its on-link routes (with a word on each) and its name servers."""
 
 
@@ -80,13 +80,10 @@ class Networks:
 
     def restore(self) -> None:
         """Books the pools of the stored networks, at the start of the daemon."""
-        cursors = self._intent.store.cursors.all()
         for network in self._intent.networks.values():
-            self._book.add_network(network.id, network.pools)
-            for pool in network.pools:
-                last = cursors.get((network.id, str(pool.subnet)))
-                if last is not None:
-                    self._book.restore_cursor(network.id, pool.subnet, last)
+            self._book.add_network(network.id, network.pools, name=network.name)
+        for network_id, subnet, last in self._intent.store.cursors.all():
+            self._book.restore_cursor(network_id, subnet, last)
 
     async def create(self, request: NetworkRequest) -> Created:
         """Chooses subnets, writes the intent, brings the bridge up. All or nothing."""
@@ -193,9 +190,6 @@ class Networks:
                 "network-scoped alias is supported only for containers in user defined networks",
                 remedy="create a network and use that",
             )
-        for address in (request.ipv4, request.ipv6):
-            if address is not None:
-                self._book.check_static(network.id, address)
         return msgspec.structs.replace(request, network=network.id)
 
     def _check_joinable(self, network: Network, container: Container) -> None:
@@ -232,9 +226,9 @@ class Networks:
             )
         if request.ipam_driver not in ("default", "null", ""):
             raise InvalidRequest(f"unknown IPAM driver {request.ipam_driver}", remedy="use the driver default")
-        check_labels(request.labels)
         identity = secrets.token_hex(32)
-        options, warnings = bridge_options(request.name, identity, request.options)
+        options = bridge_options(request.name, identity, request.options, enable_ipv6=request.enable_ipv6)
+        warnings = (*check_labels(request.labels), *option_warnings(request.options))
         if any(
             item.bridge and item.bridge.bridge_name == options.bridge_name for item in self._intent.networks.values()
         ):
@@ -243,7 +237,6 @@ class Networks:
             )
         in_use = [(pool.subnet, item.name) for item in self._intent.networks.values() for pool in item.pools]
         on_link, nameservers = self._surroundings()
-        on_link = list(on_link)
         chosen = pools.resolve(
             request,
             default_pools=self._config.default_address_pools,
@@ -268,12 +261,10 @@ class Networks:
             labels=request.labels,
             bridge=options,
         )
-        return network, (*warnings, *pools.overlap_warnings(chosen, on_link))
+        return network, (*warnings, *pools.overlap_warnings(chosen, on_link, nameservers))
 
     def _check_name(self, name: str) -> None:
-        check_network_name(name)
-        if name in PREDEFINED or name in ("default", "container"):
-            raise Forbidden(f"operation is not permitted on predefined {name} network", remedy="choose another name")
+        network_name(name)
         for network in self._intent.networks.values():
             if network.name == name:
                 raise Conflict(f"network with name {name} already exists", whose=network.id, remedy="remove it first")
@@ -342,7 +333,7 @@ class Networks:
 
     def _add(self, network: Network) -> None:
         self._intent.commit(put=[network])
-        self._book.add_network(network.id, network.pools)
+        self._book.add_network(network.id, network.pools, name=network.name)
 
     def _forget(self, network: Network) -> None:
         self._intent.commit(drop=[network])

@@ -19,11 +19,12 @@ import msgspec
 
 from linkspan.engine import files
 from linkspan.engine.config import DaemonConfig
-from linkspan.engine.intent import Intent
+from linkspan.engine.intent import Cursor, Intent
 from linkspan.engine.wants import Wants
-from linkspan.errors import Conflict, InvalidRequest, NotFound
+from linkspan.errors import Conflict, NotFound
 from linkspan.ipam.book import Book
 from linkspan.ipam.mac import random_mac
+from linkspan.ipam.notation import family_of
 from linkspan.kernel.state import Scope, State
 from linkspan.kernel.worker import Worker
 from linkspan.model.address import IPAddress
@@ -173,10 +174,14 @@ class Sandboxes:
     def reserve(self, container: Container) -> tuple[str, ...]:
         """Books the static addresses of a new definition. Returns warnings that name earlier holders."""
         warnings: list[str] = []
-        for request in container.spec.endpoints:
-            network = self._intent.networks.get(request.network)
-            if network is not None:
-                warnings += self._reserve(network, container, request)
+        try:
+            for request in container.spec.endpoints:
+                network = self._intent.networks.get(request.network)
+                if network is not None:
+                    warnings += self._reserve(network, container, request)
+        except BaseException:
+            self.unreserve(container)
+            raise
         return tuple(warnings)
 
     def unreserve(self, container: Container) -> None:
@@ -191,7 +196,7 @@ class Sandboxes:
         for endpoint in self._intent.endpoints.values():
             sandbox = self._intent.sandboxes[endpoint.sandbox_id]
             for address in _addresses(endpoint):
-                self._book.claim(endpoint.network_id, address.version, sandbox.owner, address)
+                self._book.claim(endpoint.network_id, family_of(address), sandbox.owner, address)
 
     def write_files(self, sandbox: Sandbox) -> None:
         """Writes /etc/hosts, /etc/hostname and /etc/resolv.conf of the sandbox, in place."""
@@ -285,7 +290,7 @@ class Sandboxes:
         claimed: dict[int, IPAddress] = {}
         try:
             for pool in network.pools:
-                version = pool.subnet.version
+                version = family_of(pool.subnet)
                 wanted = request.ipv4 if version == 4 else request.ipv6
                 claimed[version] = self._book.claim(network.id, version, owner, wanted)
         except BaseException:
@@ -317,11 +322,11 @@ class Sandboxes:
         for address in (request.ipv4, request.ipv6):
             if address is None:
                 continue
-            for earlier in self._book.reserve(network.id, address, container.id):
-                warnings.append(
-                    f"address {address} on network {network.name} is already named by container "
-                    f"{self._intent.name_of(earlier)}: only one of them can run at a time"
-                )
+            warnings += [
+                f"address {address} on network {network.name} is already named by container "
+                f"{self._intent.name_of(earlier)}: only one of them can run at a time"
+                for earlier in self._book.reserve(network.id, address, container.id)
+            ]
         return warnings
 
     async def _converge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
@@ -350,13 +355,13 @@ class Sandboxes:
             self._release(endpoint, sandbox.owner)
         shutil.rmtree(self.folder(sandbox), ignore_errors=True)
 
-    def _cursors(self, endpoints: Sequence[Endpoint]) -> dict[tuple[str, str], str]:
-        cursors: dict[tuple[str, str], str] = {}
+    def _cursors(self, endpoints: Sequence[Endpoint]) -> list[Cursor]:
+        cursors: list[Cursor] = []
         for endpoint in endpoints:
             for pool in self._intent.networks[endpoint.network_id].pools:
                 last = self._book.cursor(endpoint.network_id, pool.subnet)
                 if last is not None:
-                    cursors[(endpoint.network_id, str(pool.subnet))] = str(last)
+                    cursors.append((endpoint.network_id, pool.subnet, last))
         return cursors
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:

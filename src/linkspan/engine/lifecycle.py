@@ -1,0 +1,410 @@
+"""Containers as lives: start, stop, restart, what happens when a process ends, and what a new daemon finds.
+
+One lock a container: whoever holds it may change what the container is doing. The end of a process is noticed by a
+watcher task, which takes the same lock, writes down how it ended, and then cleans up, restarts or removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from linkspan.engine.events import Events
+from linkspan.engine.face import WaitCondition
+from linkspan.engine.intent import Intent
+from linkspan.engine.launching import Launching
+from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.signals import SIGKILL, signal_number
+from linkspan.engine.streams import Waiting
+from linkspan.errors import CommandNotExecutable, CommandNotFound, Conflict, LinkspanError, NotModified
+from linkspan.model.container import Container, ContainerState, RestartPolicy
+from linkspan.runtime.containers import Exit, Runtime
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 10
+"""Seconds between the stop signal and SIGKILL."""
+KILL_TIMEOUT = 30
+"""Seconds that we wait for the kernel to end a killed process."""
+FIRST_DELAY, LONGEST_DELAY = 0.1, 60.0
+"""Seconds before a restart, doubled each time (Docker's)."""
+STEADY = 10.0
+"""Seconds after which a run counts as good and the delay starts over."""
+
+
+class Lifecycle:
+    """The use cases of running."""
+
+    def __init__(
+        self,
+        intent: Intent,
+        sandboxes: Sandboxes,
+        runtime: Runtime,
+        launching: Launching,
+        waiting: Waiting,
+        events: Events,
+        remove: Callable[[Container], Awaitable[None]],
+    ) -> None:
+        self._intent = intent
+        self._sandboxes = sandboxes
+        self._runtime = runtime
+        self._launching = launching
+        self._waiting = waiting
+        self._events = events
+        self._remove = remove
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._restarts: dict[str, asyncio.Task[None]] = {}
+        self._held: set[str] = set()
+        """Containers that keep their sandbox over a restart."""
+        self._delays: dict[str, float] = {}
+        self._waiters: defaultdict[str, list[tuple[WaitCondition, asyncio.Future[int]]]] = defaultdict(list)
+        self._stopping = False
+
+    def lock(self, container_id: str) -> asyncio.Lock:
+        """The container's lock."""
+        return self._locks[container_id]
+
+    def forget(self, container_id: str, exit_code: int) -> None:
+        """The container is gone: whoever waits for its removal hears of it."""
+        self._settle(container_id, ("next-exit", "not-running", "removed"), exit_code)
+        self._waiters.pop(container_id, None)
+        self._delays.pop(container_id, None)
+        self._locks.pop(container_id, None)
+
+    def wait(self, reference: str, condition: WaitCondition) -> Awaitable[int]:
+        """Registered at once; the future gives the exit code."""
+        container = self._intent.container(reference)
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        state = self._intent.state(container.id)
+        if condition == "not-running" and not state.running and state.status != "restarting":
+            future.set_result(state.exit_code)
+        else:
+            self._waiters[container.id].append((condition, future))
+        return future
+
+    async def start(self, reference: str) -> None:
+        """NotModified when it runs already. What failed has been undone, and is told by the state's ``error``."""
+        container = self._intent.container(reference)
+        async with self.lock(container.id):
+            container = self._intent.container(container.id)
+            state = self._intent.state(container.id)
+            if state.status == "paused":
+                raise Conflict("cannot start a paused container", whose=container.id, remedy="try unpause instead")
+            if state.running:
+                raise NotModified(f"container {container.name} is running already")
+            if state.status == "removing":
+                raise Conflict(f"container {container.name} is marked for removal and cannot be started")
+            self._cancel_restart(container.id)
+            await self._launch(container, restart_count=0)
+
+    async def stop(self, reference: str, *, timeout: int | None, signal: str = "") -> None:
+        """Sends the stop signal, then SIGKILL after ``timeout`` seconds (negative: never). Returns when all is clean."""
+        container = self._intent.container(reference)
+        state = self._intent.state(container.id)
+        if state.status == "restarting":
+            await self._stop_restarting(container)
+            return
+        if not state.running:
+            raise NotModified(f"container {container.name} is not running")
+        await self._end(container, timeout, signal)
+        self._publish(container, "stop")
+
+    async def restart(self, reference: str, *, timeout: int | None, signal: str = "") -> None:
+        """Stop and start; the sandbox with its addresses stays, and so do its partners' connections."""
+        container = self._intent.container(reference)
+        self._held.add(container.id)
+        try:
+            if self._intent.state(container.id).running:
+                await self._end(container, timeout, signal)
+            async with self.lock(container.id):
+                self._cancel_restart(container.id)
+                await self._launch(self._intent.container(container.id), restart_count=0)
+        finally:
+            self._held.discard(container.id)
+            if not self._intent.state(container.id).running:
+                await self._sandboxes.leave(container.id)
+        self._publish(container, "restart")
+
+    async def kill(self, reference: str, signal: str) -> None:
+        """Sends a signal. Conflict when the container does not run."""
+        container = self._intent.container(reference)
+        number = signal_number(signal or "SIGKILL")
+        async with self.lock(container.id):
+            state = self._intent.state(container.id)
+            if not state.running:
+                raise Conflict(f"cannot kill container: {reference}: container {container.id} is not running")
+            if number == SIGKILL or number == self._launching.stop_signal(container):
+                self._put(container.id, msgspec.structs.replace(state, stopped_by_user=True))
+            await self._runtime.kill(container.id, number)
+            if number == SIGKILL and state.status == "paused":
+                await self._runtime.unpause(container.id)
+            watcher = self._watchers.get(container.id)
+        self._publish(container, "kill", signal=str(number))
+        if number == SIGKILL and watcher is not None:
+            await asyncio.wait([watcher], timeout=KILL_TIMEOUT)
+
+    async def pause(self, reference: str) -> None:
+        """Freezes all processes of the container."""
+        container = self._intent.container(reference)
+        async with self.lock(container.id):
+            state = self._intent.state(container.id)
+            if state.status != "running":
+                what = "is already paused" if state.status == "paused" else "is not running"
+                raise Conflict(f"container {container.name} {what}")
+            await self._runtime.pause(container.id)
+            self._put(container.id, msgspec.structs.replace(state, status="paused"))
+        self._publish(container, "pause")
+
+    async def unpause(self, reference: str) -> None:
+        """Thaws them."""
+        container = self._intent.container(reference)
+        async with self.lock(container.id):
+            state = self._intent.state(container.id)
+            if state.status != "paused":
+                raise Conflict(f"container {container.name} is not paused")
+            await self._runtime.unpause(container.id)
+            self._put(container.id, msgspec.structs.replace(state, status="running"))
+        self._publish(container, "unpause")
+
+    async def end_for_removal(self, container: Container) -> None:
+        """Kills the container, if it runs, and waits until its end is written down."""
+        self._cancel_restart(container.id)
+        if self._intent.state(container.id).running:
+            await self._end(container, 0, "SIGKILL")
+
+    async def recover(self) -> None:
+        """After a start of the daemon: goes on watching who still runs, writes down who ended, starts who should run."""
+        for container in list(self._intent.containers.values()):
+            state = self._intent.state(container.id)
+            if state.running and await self._runtime.adopt(
+                container.id, state.pid, state.pid_start, state.monitor_pid, state.monitor_start
+            ):
+                self._watch(container.id)
+                continue
+            if state.running:
+                lost = Exit(code=255, oom_killed=False, finished=time.time())
+                self._put(container.id, ended(state, lost))
+            await self._runtime.delete(container.id)
+            await self._launching.unmount(container.id)
+            await self._sandboxes.leave(container.id)
+            if state.status == "removing" or (container.spec.auto_remove and state.status != "created"):
+                await self._remove(container)
+
+    def restart_the_fallen(self) -> None:
+        """Starts, in the background, every container whose policy wants it to run."""
+        for container in list(self._intent.containers.values()):
+            state = self._intent.state(container.id)
+            if not state.running and wanted_after_boot(container.spec.restart, state):
+                self._restart_later(container.id, state, delay=0.0)
+
+    async def close(self) -> None:
+        """Lets go of everything that runs; nothing is stopped."""
+        self._stopping = True
+        tasks = [*self._watchers.values(), *self._restarts.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _launch(self, container: Container, *, restart_count: int) -> None:
+        """Sandbox, root file system, process; undone from the last to the first when one of them fails."""
+        identity = container.id
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(self._waiting.give_up, identity)
+            try:
+                sandbox = await self._sandboxes.enter(container)
+                undo.push_async_callback(self._leave, identity)
+                root = await self._launching.mount(container)
+                undo.push_async_callback(self._launching.unmount, identity)
+                created = await self._runtime.create(await self._launching.launch(container, sandbox, root))
+                undo.push_async_callback(self._runtime.delete, identity)
+                for future in self._waiting.take(identity):
+                    future.set_result(await self._runtime.attach(identity))
+                await self._runtime.start(identity)
+            except LinkspanError as error:
+                self._put(identity, failed(self._intent.state(identity), error))
+                raise
+            state = ContainerState(
+                status="running",
+                pid=created.pid,
+                pid_start=created.pid_start,
+                monitor_pid=created.monitor_pid,
+                monitor_start=created.monitor_start,
+                started=time.time(),
+                finished=self._intent.state(identity).finished,
+                restart_count=restart_count,
+            )
+            self._put(identity, state)
+            undo.pop_all()
+        self._publish(container, "start")
+        self._watch(identity)
+
+    def _watch(self, container_id: str) -> None:
+        self._watchers[container_id] = asyncio.create_task(self._watched(container_id), name=f"watch {container_id}")
+
+    async def _watched(self, container_id: str) -> None:
+        outcome = await self._runtime.wait(container_id)
+        async with self.lock(container_id):
+            self._watchers.pop(container_id, None)
+            container = self._intent.containers.get(container_id)
+            if container is not None:
+                await self._ended(container, outcome)
+
+    async def _ended(self, container: Container, outcome: Exit) -> None:
+        """Writes the end down first, then tells, then cleans up: whoever asks meanwhile hears the truth."""
+        before = self._intent.state(container.id)
+        state = ended(before, outcome)
+        again = container.id not in self._held and wanted_again(container.spec.restart, state)
+        if again:
+            state = msgspec.structs.replace(state, status="restarting")
+        self._put(container.id, state)
+        if outcome.oom_killed:
+            self._publish(container, "oom")
+        took = int(state.finished - state.started)
+        self._publish(container, "die", exitCode=str(outcome.code), execDuration=str(max(0, took)))
+        self._settle(container.id, ("next-exit",) if again else ("next-exit", "not-running"), outcome.code)
+        await self._runtime.delete(container.id)
+        await self._launching.unmount(container.id)
+        if again:
+            self._restart_later(container.id, state, delay=self._next_delay(container.id, state))
+            return
+        await self._leave(container.id)
+        if container.spec.auto_remove and container.id not in self._held:
+            await self._remove(container)
+
+    async def _leave(self, container_id: str) -> None:
+        if container_id not in self._held:
+            await self._sandboxes.leave(container_id)
+
+    async def _end(self, container: Container, timeout: int | None, signal: str) -> None:
+        identity = container.id
+        async with self.lock(identity):
+            state = self._intent.state(identity)
+            watcher = self._watchers.get(identity)
+            if not state.running or watcher is None:
+                return
+            self._put(identity, msgspec.structs.replace(state, stopped_by_user=True))
+            number = signal_number(signal) if signal else self._launching.stop_signal(container)
+            await self._runtime.kill(identity, number)
+            if state.status == "paused":
+                await self._runtime.unpause(identity)
+        self._publish(container, "kill", signal=str(number))
+        patience = timeout if timeout is not None else container.spec.stop_timeout
+        seconds = STOP_TIMEOUT if patience is None else patience
+        done, _ = await asyncio.wait([watcher], timeout=None if seconds < 0 else seconds)
+        if not done:
+            await self._runtime.kill(identity, SIGKILL)
+            done, _ = await asyncio.wait([watcher], timeout=KILL_TIMEOUT)
+        if not done:
+            raise Conflict(f"container {container.name} does not end, though it was killed")
+
+    async def _stop_restarting(self, container: Container) -> None:
+        async with self.lock(container.id):
+            self._cancel_restart(container.id)
+            state = self._intent.state(container.id)
+            if state.status != "restarting":
+                return
+            self._put(container.id, msgspec.structs.replace(state, status="exited", stopped_by_user=True))
+            await self._sandboxes.leave(container.id)
+        self._settle(container.id, ("not-running",), state.exit_code)
+
+    def _restart_later(self, container_id: str, state: ContainerState, *, delay: float) -> None:
+        if not self._stopping:
+            self._restarts[container_id] = asyncio.create_task(self._restarted(container_id, state, delay))
+
+    async def _restarted(self, container_id: str, state: ContainerState, delay: float) -> None:
+        await asyncio.sleep(delay)
+        async with self.lock(container_id):
+            self._restarts.pop(container_id, None)
+            container = self._intent.containers.get(container_id)
+            if container is None:
+                return
+            count = state.restart_count + 1
+            try:
+                await self._launch(container, restart_count=count)
+            except LinkspanError as error:
+                log.warning("container %s does not restart: %s", container.name, error)
+                now = msgspec.structs.replace(self._intent.state(container_id), restart_count=count)
+                if wanted_again(container.spec.restart, now):
+                    now = msgspec.structs.replace(now, status="restarting")
+                    self._put(container_id, now)
+                    self._restart_later(container_id, now, delay=self._next_delay(container_id, now))
+                else:
+                    self._put(container_id, now)
+                    await self._sandboxes.leave(container_id)
+                    self._settle(container_id, ("not-running",), now.exit_code)
+
+    def _cancel_restart(self, container_id: str) -> None:
+        task = self._restarts.pop(container_id, None)
+        if task is not None:
+            task.cancel()
+
+    def _next_delay(self, container_id: str, state: ContainerState) -> float:
+        steady = state.finished - state.started >= STEADY
+        delay = FIRST_DELAY if steady else self._delays.get(container_id, FIRST_DELAY)
+        self._delays[container_id] = min(delay * 2, LONGEST_DELAY)
+        return delay
+
+    def _settle(self, container_id: str, conditions: tuple[WaitCondition, ...], exit_code: int) -> None:
+        waiters = self._waiters.pop(container_id, [])
+        for condition, future in waiters:
+            if condition not in conditions:
+                self._waiters[container_id].append((condition, future))
+            elif not future.done():
+                future.set_result(exit_code)
+
+    def _put(self, container_id: str, state: ContainerState) -> None:
+        if container_id in self._intent.containers:
+            self._intent.commit(states={container_id: state})
+
+    def _publish(self, container: Container, action: str, **attributes: str) -> None:
+        name = self._intent.name_of(container.id)
+        known = {"image": container.spec.image, "name": name, **container.spec.labels}
+        self._events.publish("container", action, container.id, {**known, **attributes})
+
+
+def ended(state: ContainerState, outcome: Exit) -> ContainerState:
+    """The state after an end."""
+    return msgspec.structs.replace(
+        state,
+        status="exited",
+        pid=0,
+        pid_start=0,
+        monitor_pid=0,
+        monitor_start=0,
+        exit_code=outcome.code,
+        oom_killed=outcome.oom_killed,
+        finished=outcome.finished,
+    )
+
+
+def failed(state: ContainerState, error: LinkspanError) -> ContainerState:
+    """The state after a start that failed: 127 for a missing program, 126 for one that cannot be executed."""
+    code = {CommandNotFound: 127, CommandNotExecutable: 126}.get(type(error), 128)
+    status = "created" if state.status == "created" else "exited"
+    return msgspec.structs.replace(state, status=status, exit_code=code, error=str(error), pid=0)
+
+
+def wanted_again(policy: RestartPolicy, state: ContainerState) -> bool:
+    """Whether the policy wants a container that just ended to run again."""
+    if state.stopped_by_user:
+        return False
+    if policy.name == "on-failure":
+        tries_left = policy.max_retries == 0 or state.restart_count < policy.max_retries
+        return state.exit_code != 0 and tries_left
+    return policy.name in ("always", "unless-stopped")
+
+
+def wanted_after_boot(policy: RestartPolicy, state: ContainerState) -> bool:
+    """Whether the policy wants a container that does not run to be started with the daemon."""
+    if state.started == 0:
+        return False
+    if policy.name == "always":
+        return True
+    return wanted_again(policy, state)

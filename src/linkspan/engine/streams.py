@@ -1,0 +1,175 @@
+"""Attachments: the clients that hear and feed a container, from before its process exists until it ended.
+
+``docker run`` attaches first and starts then, and may close its half before the process exists. So an attachment
+is registered at once and connected when the container starts; what the client sent meanwhile waits in its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Literal, Protocol
+
+from linkspan.engine.face import Channel
+from linkspan.engine.views import LogLine
+from linkspan.errors import InvalidRequest
+
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+
+class Attachment(Protocol):
+    """The runtime's end: the output and input of a process."""
+
+    async def read(self) -> tuple[Literal[1, 2], bytes] | None:
+        """A piece of output and its stream; None at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Input for the process. Input for a process that reads no more is dropped."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """The process reads an end of file."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go; the process goes on."""
+        ...
+
+
+class DetachKeys:
+    """Finds the key sequence that detaches a terminal in what a client types.
+
+    ``feed`` gives the bytes to pass on; ``detached`` is set once the sequence is complete. The keys of a sequence
+    that breaks off are passed on.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._keys = parse_keys(text or DEFAULT_DETACH_KEYS)
+        self._matched = 0
+        self.detached = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The part of ``data`` (and of what was held back) that is input."""
+        passed = bytearray()
+        for byte in data:
+            if byte == self._keys[self._matched]:
+                self._matched += 1
+                if self._matched == len(self._keys):
+                    self.detached = True
+                    return bytes(passed)
+                continue
+            passed += self._keys[: self._matched]
+            self._matched = 1 if byte == self._keys[0] else 0
+            if not self._matched:
+                passed.append(byte)
+        return bytes(passed)
+
+
+def parse_keys(text: str) -> bytes:
+    """``ctrl-p,ctrl-q`` or ``a,b`` as bytes. InvalidRequest for keys that do not exist."""
+    keys = bytearray()
+    for name in text.split(","):
+        if len(name) == 1:
+            keys += name.encode()
+        elif name.startswith("ctrl-") and len(name) == 6 and name[5].lower() in "abcdefghijklmnopqrstuvwxyz@[\\]^_":
+            keys.append(ord(name[5].upper()) & 0x1F)
+        else:
+            raise InvalidRequest(
+                f"invalid detach key '{name}'", remedy="give single characters or ctrl- with one letter, by commas"
+            )
+    return bytes(keys)
+
+
+class ProcessSession:
+    """One client at one process: ``Session`` of the engine's face."""
+
+    def __init__(
+        self,
+        attachment: Awaitable[Attachment | None],
+        *,
+        stdin: bool,
+        outputs: frozenset[int],
+        close_stdin: bool,
+        detach_keys: DetachKeys | None,
+        earlier: AsyncIterator[LogLine] | None = None,
+    ) -> None:
+        self._attachment = attachment
+        self._stdin = stdin
+        self._outputs = outputs
+        self._close_stdin = close_stdin
+        self._detach_keys = detach_keys
+        self._earlier = earlier
+
+    async def pump(self, channel: Channel) -> None:
+        """Carries bytes both ways until the output ends, or the client goes or detaches."""
+        if self._earlier is not None:
+            async for line in self._earlier:
+                if line.stream in self._outputs:
+                    await channel.write(line.stream, line.data)
+        attachment = await self._attachment
+        if attachment is None:
+            return
+        try:
+            output = asyncio.ensure_future(self._carry_output(attachment, channel))
+            inputs = [asyncio.ensure_future(self._carry_input(attachment, channel))] if self._stdin else []
+            try:
+                await self._until_over(output, inputs)
+            finally:
+                for task in (output, *inputs):
+                    task.cancel()
+                await asyncio.gather(output, *inputs, return_exceptions=True)
+        finally:
+            await attachment.close()
+
+    async def _until_over(self, output: asyncio.Future[None], inputs: Sequence[asyncio.Future[None]]) -> None:
+        """The output's end ends everything; the input's end only when the client detached."""
+        done, _ = await asyncio.wait([output, *inputs], return_when=asyncio.FIRST_COMPLETED)
+        detached = self._detach_keys is not None and self._detach_keys.detached
+        if output not in done and not detached:
+            await asyncio.wait([output])
+        if output.done():
+            with contextlib.suppress(ConnectionError):
+                output.result()
+
+    async def _carry_output(self, attachment: Attachment, channel: Channel) -> None:
+        while (piece := await attachment.read()) is not None:
+            stream, data = piece
+            if stream in self._outputs:
+                await channel.write(stream, data)
+
+    async def _carry_input(self, attachment: Attachment, channel: Channel) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await channel.read():
+                if self._detach_keys is not None:
+                    data = self._detach_keys.feed(data)
+                if data:
+                    await attachment.write(data)
+                if self._detach_keys is not None and self._detach_keys.detached:
+                    return
+            if self._close_stdin:
+                await attachment.close_stdin()
+
+
+class Waiting:
+    """Attachments of containers that do not run yet, by container id."""
+
+    def __init__(self) -> None:
+        self._futures: defaultdict[str, list[asyncio.Future[Attachment | None]]] = defaultdict(list)
+
+    def register(self, container_id: str) -> asyncio.Future[Attachment | None]:
+        """A place in the queue, filled by ``connect`` or ``give_up``."""
+        future: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
+        self._futures[container_id].append(future)
+        return future
+
+    def take(self, container_id: str) -> list[asyncio.Future[Attachment | None]]:
+        """Everybody who waits for this container, off the queue."""
+        return [future for future in self._futures.pop(container_id, []) if not future.done()]
+
+    def give_up(self, container_id: str) -> None:
+        """The container did not start: sessions end with no output."""
+        for future in self.take(container_id):
+            future.set_result(None)
