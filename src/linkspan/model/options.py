@@ -106,12 +106,11 @@ def _check_known(key: str, what: str, known: tuple[str, ...]) -> None:
 
 
 def _did_you_mean(key: str, known: tuple[str, ...]) -> str:
-    """`` (did you mean X or Y?)`` or nothing. Compares whole keys, then their last parts (``linkspan.mtu``)."""
-    near = difflib.get_close_matches(key, known, n=2, cutoff=0.85)
-    if not near:
-        tails = {each.rpartition(".")[2]: each for each in known}
-        close = difflib.get_close_matches(key.rpartition(".")[2], tails, n=2, cutoff=0.75)
-        near = [tails[tail] for tail in close]
+    """`` (did you mean X or Y?)`` or nothing. A key with the same last part wins (``linkspan.mtu``)."""
+    tail = key.rpartition(".")[2]
+    tails = {each.rpartition(".")[2]: each for each in known}
+    near = [tails[tail]] if tail in tails else difflib.get_close_matches(key, known, n=2, cutoff=0.85)
+    near = near or [tails[each] for each in difflib.get_close_matches(tail, tails, n=2, cutoff=0.75)]
     return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
@@ -189,7 +188,7 @@ def _gateway_mode(key: str, value: str) -> None:
         return
     if value not in _GATEWAY_MODES:
         raise InvalidRequest(
-            f'option {key}: "{value}" is no gateway mode', remedy=f"one of {', '.join(_GATEWAY_MODES)}"
+            f'option {key}: "{value}" is no gateway mode', remedy=f"give one of {', '.join(_GATEWAY_MODES)}"
         )
     raise _not_yet(key, value)
 
