@@ -248,6 +248,18 @@ def test_the_cursor_can_be_stored_and_restored() -> None:
     assert str(later.claim("n", 4, "c1")) == "10.0.0.4"
 
 
+def test_the_picks_of_a_dry_run_can_be_undone() -> None:
+    book = small_book()
+    subnet = ip_network("10.0.0.0/29")
+    before = book.cursor("n", subnet)
+    tried = book.claim("n", 4, "c1")
+
+    book.release("n", tried, "c1")
+    book.restore_cursor("n", subnet, before)
+
+    assert book.claim("n", 4, "c1") == tried
+
+
 def test_a_static_claim_does_not_move_the_cursor() -> None:
     book = small_book()
     book.claim("n", 4, "c1", ip_address("10.0.0.5"))

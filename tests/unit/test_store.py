@@ -176,6 +176,27 @@ def test_a_swallowed_failure_inside_still_rolls_everything_back(store: Store) ->
     assert store.volumes.all() == {}
 
 
+def test_a_full_disk_is_named_and_leaves_what_was_there(store: Store, tmp_path: Path) -> None:
+    volume(store, "a")
+    pages = int(store._database.read("PRAGMA page_count")[0][0])
+    store._database.read(f"PRAGMA max_page_count={pages}")
+
+    with pytest.raises(StoreFailure) as refusal:
+        write_much(store)
+
+    assert f"cannot write {tmp_path / 'root' / 'linkspan.db'}: database or disk is full" in str(refusal.value)
+    assert list(store.volumes.all()) == ["a"]
+    store._database.read("PRAGMA max_page_count=100000")
+    volume(store, "b")
+    assert list(store.volumes.all()) == ["a", "b"]
+
+
+def write_much(store: Store) -> None:
+    with store.transaction():
+        for number in range(1000):
+            volume(store, f"v{number}")
+
+
 def test_the_files_are_private(store: Store, tmp_path: Path) -> None:
     volume(store, "a")
 

@@ -170,10 +170,17 @@ class Book:
         ledger = self._ledger(network_id, family_of(subnet))
         return None if ledger.cursor is None else address_at(ledger.family, ledger.cursor)
 
-    def restore_cursor(self, network_id: str, subnet: IPNetwork, last: IPAddress) -> None:
-        """Picks go on after ``last``. Ignored when ``last`` or ``subnet`` is not of this network any more."""
+    def restore_cursor(self, network_id: str, subnet: IPNetwork, last: IPAddress | None) -> None:
+        """Picks go on after ``last``, or from the start for None (which undoes the picks of a dry run).
+
+        Ignored when ``last`` or ``subnet`` is not of this network any more.
+        """
         ledger = self._ledgers.get(network_id, {}).get(family_of(subnet))
-        if ledger is not None and ledger.pool.subnet == subnet and contains(subnet, last):
+        if ledger is None or ledger.pool.subnet != subnet:
+            return
+        if last is None:
+            ledger.cursor = None
+        elif contains(subnet, last):
             ledger.cursor = int(last)
 
     def _claim_static(self, network_id: str, family: Family, holder: str, wanted: IPAddress) -> IPAddress:
