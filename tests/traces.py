@@ -22,7 +22,7 @@ def snapshot(folder: Path, instances: Collection[str], *, strict: bool) -> set[s
     marks = (*(f"linkspan:{instance}" for instance in instances), *(f"linkspan-{instance}" for instance in instances))
     return {
         *(f"link {line}" for line in links() if strict or any(mark in line for mark in marks)),
-        *(f"nftables table {name}" for name in (tables() if strict else ())),
+        *(f"nftables table {name}" for name in tables() if strict or "linkspan" in name),
         *(f"namespace pin /run/netns/{name}" for name in (pins() if strict else ())),
         *(f"mount {path}" for path in mounts() if strict or Path(path).is_relative_to(folder)),
         *(f"cgroup {path}" for path in cgroups() if strict or any(mark in path for mark in marks)),
