@@ -183,6 +183,8 @@ class Bridge(KernelObject, frozen=True, kw_only=True):
     """Interface group (IFLA_GROUP): the daemon's instance, for deleting in bulk."""
     gso_max_size: int = 65536
     """Bytes; also sets the GRO and the IPv4 sizes (BIG TCP)."""
+    up: bool = True
+    """Always wanted; False is what is read back when somebody took the link down."""
     namespace: str = HOST
 
     @property
@@ -219,6 +221,8 @@ class Veth(KernelObject, frozen=True, kw_only=True):
     isolated: bool = False
     """No frames between two isolated ports of one bridge (ICC off)."""
     gso_max_size: int = 65536
+    up: bool = True
+    """Both ends. Always wanted; False is what is read back when somebody took one down."""
     peer_namespace: str
     peer_name: str
     peer_mac: str

@@ -1,0 +1,361 @@
+"""The real kernel: applies steps and reads back (``face.Kernel``). Blocking; everything on one thread.
+
+Steps on links, addresses and routes go one by one: a request costs 3 µs beside its work, and the kernel goes on with
+a batch after a request that failed, which would have to be undone. Consecutive table and element steps of one
+namespace are one nft transaction, which stands or falls as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from ipaddress import ip_interface
+from pathlib import Path
+
+from linkspan.kernel import addresses, announce, netns, sysctls, tables
+from linkspan.kernel.diff import Create, Delete, Step, Update
+from linkspan.kernel.face import StepFailed
+from linkspan.kernel.links import Foreign, Links, Mark
+from linkspan.kernel.netlink import Netlink, NetlinkError
+from linkspan.kernel.nft import Nft, NftError, NftProblem
+from linkspan.kernel.state import (
+    HOST,
+    Address,
+    Bridge,
+    Element,
+    Key,
+    Namespace,
+    Object,
+    Route,
+    State,
+    Sysctl,
+    Table,
+    Veth,
+)
+from linkspan.kernel.trash import Trash
+from linkspan.kernel.wire import link, nsid
+from linkspan.kernel.wire.link import Counters, Link
+
+
+class LinuxKernel:
+    """The kernel as seen from the namespace of the thread that makes this object.
+
+    ``exec_root`` holds the namespaces (``netns.prepare`` it first), ``instance`` is the daemon's id of 8 hex digits,
+    ``group`` its interface group: the two mark what is ours.
+    """
+
+    def __init__(self, exec_root: Path, instance: str, group: int) -> None:
+        self.mark = Mark(instance, group)
+        if group in (self.mark.trash, self.mark.doomed):
+            raise ValueError(f"interface group {group} is kept for links that are being deleted")
+        self.namespaces = netns.Namespaces(exec_root)
+        self.host = Netlink()
+        self._nft = Nft()
+        self._links = Links(self.host, self.namespaces, self.mark)
+        self._memory = tables.Memory(load_aside)
+        self._sysctls: dict[Key, Sysctl] = {}
+        self._tabled: set[str] = {HOST}
+        self._trash = Trash(self.host, self.namespaces, self.mark)
+
+    def close(self) -> None:
+        """Closes every socket. What is in the kernel stays."""
+        self._trash.close()
+        self.namespaces.close()
+        self._nft.close()
+        self.host.close()
+
+    def expect(self, objects: Iterable[Object]) -> None:
+        """Tells what may be live, so that ``read`` knows it: texts of tables, sets that publish, sysctls.
+
+        What ``apply`` makes is known by itself; after a restart tell the want.
+        """
+        for item in objects:
+            if isinstance(item, Table | Element):
+                self._memory.learn(item)
+                self._tabled.add(item.namespace)
+            elif isinstance(item, Sysctl):
+                self._sysctls[item.key] = item
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Applies steps in order (``face.Kernel.apply``). StepFailed."""
+        done = 0
+        while done < len(steps):
+            step = steps[done]
+            if isinstance(step.object, Table | Element):
+                end = done
+                while end < len(steps) and same_transaction(step.object, steps[end].object):
+                    end += 1
+                self._transact(steps[done:end], done)
+                done = end
+                continue
+            try:
+                self._perform(step)
+            except Foreign as error:
+                raise StepFailed(step, done, errno.EEXIST, str(error)) from error
+            except ValueError as error:
+                raise StepFailed(step, done, errno.EINVAL, str(error)) from error
+            except OSError as error:
+                raise StepFailed(step, done, error.errno or errno.EIO, reason_of(error)) from error
+            done += 1
+
+    def _perform(self, step: Step) -> None:
+        if isinstance(step, Delete):
+            if not step.implied:
+                self._delete(step.object)
+            if isinstance(step.object, Sysctl):
+                self._sysctls.pop(step.object.key, None)
+        elif isinstance(step, Create):
+            self._create(step.object)
+        else:
+            self._update(step)
+
+    def _create(self, item: Object) -> None:
+        match item:
+            case Namespace():
+                if not self.namespaces.exists(item.name):
+                    self.namespaces.take(item.name)
+            case Bridge():
+                self._links.create_bridge(item)
+            case Veth():
+                self._links.create_veth(item)
+            case Address():
+                addresses.add_address(self._links.socket(item.namespace), item)
+            case Route():
+                addresses.add_route(self._links.socket(item.namespace), item)
+            case Sysctl():
+                with self._inside(item.namespace):
+                    sysctls.write(item.path, item.value)
+                self._sysctls[item.key] = item
+            case Table() | Element():
+                raise TypeError("tables and elements go through a transaction")
+
+    def _update(self, step: Update) -> None:
+        match step.object:
+            case Bridge():
+                self._links.update_bridge(step.object)
+            case Veth():
+                self._links.update_veth(step.object)
+            case _:
+                self._create(step.object)
+
+    def _delete(self, item: Object) -> None:
+        match item:
+            case Namespace():
+                self.namespaces.delete(item.name)
+                self._tabled.discard(item.name)
+            case Bridge():
+                self._links.delete(item.namespace, item.name)
+            case Veth():
+                self._links.delete(HOST, item.name)
+            case Address():
+                with contextlib.suppress(FileNotFoundError):
+                    addresses.delete_address(self._links.socket(item.namespace), item)
+            case Route():
+                with contextlib.suppress(FileNotFoundError):
+                    addresses.delete_route(self._links.socket(item.namespace), item)
+            case Sysctl():
+                pass
+            case Table() | Element():
+                raise TypeError("tables and elements go through a transaction")
+
+    def _transact(self, steps: Sequence[Step], done: int) -> None:
+        """One nft transaction. Commands that find their work done already are taken out, and it is tried again."""
+        namespace = steps[0].object.namespace if isinstance(steps[0].object, Table | Element) else HOST
+        commands: list[tuple[Step, str]] = []
+        for place, step in enumerate(steps):
+            try:
+                commands += [(step, command) for command in commands_of(step)]
+            except ValueError as error:
+                raise StepFailed(step, done, errno.EINVAL, f"{error} (step {done + place})") from error
+        if not commands:
+            return
+        try:
+            with self._nft_of(namespace) as nft:
+                while commands:
+                    try:
+                        nft.run([command for _, command in commands])
+                        break
+                    except NftError as error:
+                        idle = {p.command for p in error.problems if self._idle(nft, commands, p)}
+                        for problem in error.problems:
+                            if problem.command not in idle:
+                                step = commands[problem.command][0]
+                                raise StepFailed(step, done, problem.code, problem.reason) from error
+                        commands = [entry for place, entry in enumerate(commands) if place not in idle]
+        except FileNotFoundError as error:
+            left = [step for step, _ in commands if not isinstance(step, Delete)]
+            if left:
+                raise StepFailed(left[0], done, errno.ENOENT, f"no namespace {namespace}") from error
+            return
+        self.expect(step.object for step in steps if not isinstance(step, Delete))
+
+    def _idle(self, nft: Nft, commands: Sequence[tuple[Step, str]], problem: NftProblem) -> bool:
+        """Whether a refused command had nothing to do: absent already, or there already and equal."""
+        step, command = commands[problem.command]
+        if problem.code == errno.ENOENT and command.startswith("delete"):
+            return True
+        if problem.code == errno.EEXIST and isinstance(step, Create) and isinstance(step.object, Table):
+            self._memory.learn(step.object)
+            live = tables.live_table(nft.table(step.object.family, step.object.name))
+            return step.object in self._memory.objects(step.object.family, step.object.name, HOST, live)
+        return False
+
+    def read(self, namespaces: Collection[str]) -> State:
+        """Everything live that is ours (``face.Kernel.read``). OSError when the kernel cannot be read."""
+        pins = self.namespaces.names()
+        wanted = [name for name in pins if name in set(namespaces)]
+        found: list[Object] = [Namespace(name=name) for name in wanted]
+        links = [link.decode(body) for body in self.host.dump(link.dump())]
+        ours = [item for item in links if self.mark.ours(item) and not self.mark.discarded(item)]
+        found += self._read_links(ours, {item.index: item.name for item in links}, pins)
+        veths = [item for item in found if isinstance(item, Veth)]
+        found += self._read_routing(HOST, {item.index: item.name for item in ours})
+        for name in wanted:
+            inside = self._links.socket(name)
+            names = {item.peer_name for item in veths if item.peer_namespace == name}
+            found += self._read_routing(name, {inside.index(each): each for each in names})
+        for name in (HOST, *wanted):
+            found += self._read_tables(name)
+            found += self._read_sysctls(name)
+        return {item.key: item for item in found}
+
+    def _read_links(self, ours: Sequence[Link], names: dict[int, str], pins: Sequence[str]) -> Iterator[Object]:
+        numbers: dict[int, str] = {}
+        if any(item.kind == "veth" for item in ours):
+            for pin in pins:
+                with self.namespaces.opened(pin) as descriptor:
+                    numbers[nsid.decode(self.host.get(nsid.get(descriptor)))] = pin
+        for item in ours:
+            if item.kind == "bridge":
+                yield self._links.read_bridge(HOST, item)
+            elif item.kind == "veth":
+                veth = self._links.read_veth(item, names, numbers)
+                if veth is not None:
+                    yield veth
+
+    def _read_routing(self, namespace: str, links: dict[int, str]) -> Iterator[Object]:
+        if links:
+            socket = self._links.socket(namespace)
+            yield from addresses.read_addresses(socket, namespace, links)
+            yield from addresses.read_routes(socket, namespace, links)
+
+    def _read_tables(self, namespace: str) -> Iterator[Object]:
+        if namespace not in self._tabled:
+            return
+        with self._nft_of(namespace) as nft:
+            for family, name in nft.tables():
+                if name == tables.TABLE_NAME and family in tables.FAMILIES:
+                    live = tables.live_table(nft.table(family, name))
+                    yield from self._memory.objects(tables.family_of(family), name, namespace, live)
+
+    def _read_sysctls(self, namespace: str) -> Iterator[Object]:
+        told = [item for item in self._sysctls.values() if item.namespace == namespace]
+        if told:
+            with self._inside(namespace):
+                for item in told:
+                    value = sysctls.read(item.path)
+                    if value is not None:
+                        yield Sysctl(namespace=namespace, path=item.path, value=value, link=item.link)
+
+    @contextlib.contextmanager
+    def _inside(self, namespace: str) -> Iterator[None]:
+        if namespace == HOST:
+            yield
+            return
+        with self.namespaces.opened(namespace) as descriptor, netns.entered(descriptor):
+            yield
+
+    @contextlib.contextmanager
+    def _nft_of(self, namespace: str) -> Iterator[Nft]:
+        """The host's context, or one for a piece of work inside. FileNotFoundError: no such namespace."""
+        if namespace == HOST:
+            yield self._nft
+            return
+        with self._inside(namespace):
+            nft = Nft()
+        try:
+            yield nft
+        finally:
+            nft.close()
+
+    def discard(self, veths: Collection[str], namespaces: Collection[str]) -> None:
+        """Puts veths (by the host end's name) and namespaces out of the way at once; ``sweep`` deletes them."""
+        self._trash.discard(veths, namespaces)
+
+    def sweep(self, limit: int = 16) -> int:
+        """Really deletes up to ``limit`` discarded veths and namespaces of each; returns how many are left."""
+        return self._trash.sweep(limit)
+
+    def fill(self, count: int) -> int:
+        """Makes spare namespaces until ``count`` wait; returns how many were made. OSError."""
+        return self.namespaces.fill(count)
+
+    def announce(self, namespace: str, link_name: str, addresses_of: Iterable[str], mac: str) -> None:
+        """Tells the neighbours where addresses are now (gratuitous ARP, unsolicited NA). OSError, ValueError."""
+        with self._inside(namespace):
+            announce.send(link_name, [ip_interface(text).ip for text in addresses_of], mac)
+
+    def counters(self, namespace: str) -> dict[str, Counters]:
+        """Counters of each interface of a namespace. FileNotFoundError, NetlinkError."""
+        bodies = self._links.socket(namespace).dump(link.dump(counters=True))
+        return dict(link.decode_counters(body) for body in bodies)
+
+    def namespace_fd(self, name: str) -> int:
+        """A new descriptor of a namespace; the caller closes it. FileNotFoundError."""
+        return self.namespaces.open(name)
+
+    def namespace_path(self, name: str) -> Path:
+        """Where a namespace is pinned. ValueError for a name that cannot be a file's."""
+        return self.namespaces.path(name)
+
+
+def same_transaction(first: Object, other: Object) -> bool:
+    """Whether two steps' objects go into one nft transaction."""
+    return (
+        isinstance(first, Table | Element) and isinstance(other, Table | Element) and first.namespace == other.namespace
+    )
+
+
+def commands_of(step: Step) -> list[str]:
+    """The nft commands of a step on a table or an element. ValueError when a part is malformed."""
+    item = step.object
+    if isinstance(item, Table):
+        if isinstance(step, Delete):
+            return [] if step.implied else [tables.delete_table(item)]
+        if isinstance(step, Update):
+            return [tables.delete_table(item), tables.create_table(item)]
+        return [tables.create_table(item)]
+    if isinstance(item, Element):
+        if isinstance(step, Delete):
+            return [] if step.implied else [tables.delete_element(item)]
+        if isinstance(step, Update):
+            return [tables.delete_element(item), tables.add_element(item)]
+        return [tables.add_element(item)]
+    return []
+
+
+def load_aside(table: Table) -> tables.LiveTable:
+    """Loads a table in a namespace of its own and lists it there. NftError when its text is wrong; OSError."""
+    aside = netns.create()
+    try:
+        descriptor = aside.namespace()
+        try:
+            with netns.entered(descriptor):
+                nft = Nft()
+        finally:
+            os.close(descriptor)
+        try:
+            nft.run([tables.create_table(table)])
+            return tables.live_table(nft.table(table.family, table.name))
+        finally:
+            nft.close()
+    finally:
+        aside.close()
+
+
+def reason_of(error: OSError) -> str:
+    """The kernel's words, with the file where there is one."""
+    words = error.strerror or str(error)
+    return f"{words}: {error.filename}" if error.filename and not isinstance(error, NetlinkError) else words
