@@ -4,8 +4,8 @@
     render    a step as the ip and nft commands a person types   wire/    codecs, one message family a file (pure)
     netlink   sockets, batches, dumps, multicast                 nft      libnftables through ctypes
     netns     create, pin, enter, spare pool                     linux    the real kernel behind one small face
-    fake      the same face on dictionaries, for tests           worker   the one thread: queue, batches, undo
-    probe     what this kernel can do
+    fake      the same face on dictionaries, for tests           applied  what we last put there; all or nothing
+    probe     what this kernel can do                            worker   the one thread: queue, batches, idle work
 
 Rules that every module here keeps: names and numbers in, no text spliced for the kernel, marks of ownership on
 everything, deleting what is absent is success.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from linkspan.kernel.diff import Step
-from linkspan.kernel.state import Namespace, State, Veth
+from linkspan.kernel.state import Object, State
 
 
 class StepFailed(Exception):
@@ -37,6 +37,10 @@ class Kernel(Protocol):
         """
         ...
 
+    def expect(self, objects: Iterable[Object]) -> None:
+        """Tells what may be live, for what a kernel cannot tell by itself: a table's text, which values are ours."""
+        ...
+
     def read(self, namespaces: Collection[str]) -> State:
         """All objects that carry our mark, on the host and inside the named namespaces of ours.
 
@@ -49,11 +53,12 @@ class Kernel(Protocol):
 class Discarding(Protocol):
     """What a kernel may be able to do besides: put links and namespaces out of service now, collect them later.
 
-    Deleting a link blocks for 14 to 22 ms, in bulk a fraction of that. Between the two calls the names are taken.
+    Deleting a link blocks for 14 to 22 ms, in bulk a fraction of that. What was discarded is read back no more. The
+    name of a namespace is free at once, those of both ends of a veth pair when it was collected.
     """
 
-    def discard(self, veths: Collection[Veth], namespaces: Collection[Namespace]) -> None:
-        """Sets the host's ends down at once and remembers the rest. Absence is success. Raises OSError."""
+    def discard(self, veths: Collection[str], namespaces: Collection[str]) -> None:
+        """Takes host's ends of pairs down and unpins namespaces, by name. Absence is success. Raises OSError."""
         ...
 
     def sweep(self, limit: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import ip_address
 
 import msgspec
@@ -43,9 +43,10 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.journal: list[Step] = []
-        self.discarded: dict[Key, Veth | Namespace] = {}
         self.foreign: set[Place] = set()
         """Places that somebody else holds; our objects cannot take them and never show them."""
+        self.discarded: dict[Key, tuple[Place, ...]] = {}
+        """What waits for a sweep, and the names that it still holds."""
         self._objects: State = {}
         self._places: set[Place] = set()
         self._steps = 0
@@ -58,6 +59,8 @@ class FakeKernel:
     def apply(self, steps: Sequence[Step]) -> None:
         """Applies the steps in order. Raises ``StepFailed``."""
         for done, step in enumerate(steps):
+            if isinstance(step, Delete) and step.implied:
+                continue
             code = self._faults.pop(self._steps, 0) or self._refusal(step)
             self._steps += 1
             if code:
@@ -65,21 +68,33 @@ class FakeKernel:
             self._perform(step)
             self.journal.append(step)
 
+    def expect(self, objects: Iterable[Object]) -> None:
+        """Nothing to learn: dictionaries forget nothing."""
+
     def read(self, namespaces: Collection[str]) -> State:
         """All objects on the host and inside the named namespaces."""
         seen = {HOST, *namespaces}
         return {key: item for key, item in self._objects.items() if _home(item) in seen}
 
-    def discard(self, veths: Collection[Veth], namespaces: Collection[Namespace]) -> None:
-        """Remembers what is there of these; their ports forward nothing from now on."""
-        pending: list[Veth | Namespace] = [*veths, *namespaces]
-        self.discarded.update({item.key: item for item in pending if item.key in self._objects})
+    def discard(self, veths: Collection[str], namespaces: Collection[str]) -> None:
+        """Takes these out of what is there. A pair's names stay taken until ``sweep``, a namespace's is free."""
+        for name in veths:
+            item = self._objects.get(("link", HOST, name))
+            if isinstance(item, Veth):
+                self.discarded[item.key] = item.provides()
+                self._remove(item.key)
+        for name in namespaces:
+            inside = [item for item in self._objects.values() if isinstance(item, Veth) and item.peer_namespace == name]
+            self.discarded.update({item.key: item.provides() for item in inside})
+            self._remove(("namespace", name))
+            self.discarded = {
+                key: tuple(place for place in held if place[1] != name) for key, held in self.discarded.items()
+            }
 
     def sweep(self, limit: int) -> int:
-        """Removes at most ``limit`` discarded objects. Returns how many wait still."""
+        """Forgets at most ``limit`` discarded pairs. Returns how many wait still."""
         for key in list(self.discarded)[:limit]:
             del self.discarded[key]
-            self._remove(key)
         return len(self.discarded)
 
     def lose(self, key: Key) -> None:
@@ -107,8 +122,7 @@ class FakeKernel:
         if not isinstance(step, Create):
             return 0 if present is not None else errno.ENODEV
         if present is not None:
-            agrees = isinstance(item, Sysctl) or (present == item and item.key not in self.discarded)
-            return 0 if agrees else errno.EEXIST
+            return 0 if present == item or isinstance(item, Sysctl) else errno.EEXIST
         return errno.EEXIST if any(self._taken(place) for place in item.provides()) else 0
 
     def _perform(self, step: Step) -> None:
@@ -116,7 +130,7 @@ class FakeKernel:
         if not isinstance(step, Delete):
             self._objects[item.key] = item
             self._places.update(item.provides())
-        elif not isinstance(item, Sysctl):
+        else:
             self._remove(item.key)
 
     def _remove(self, key: Key) -> None:
@@ -127,7 +141,6 @@ class FakeKernel:
         for fallen in with_dependents({key}, self._objects, softly=False):
             gone = self._objects.pop(fallen)
             self._places.difference_update(gone.provides())
-            self.discarded.pop(fallen, None)
             self._forget_ports(gone)
         if isinstance(item, Address):
             self._drop_routes(item)
@@ -153,7 +166,8 @@ class FakeKernel:
 
     def _taken(self, place: Place) -> bool:
         """Several addresses of a family share a place; everything else is alone in its own."""
-        return place[0] != "address" and (place in self.foreign or place in self._places)
+        held = {*self.foreign, *(place for places in self.discarded.values() for place in places)}
+        return place[0] != "address" and (place in self._places or place in held)
 
     def _has_set(self, item: Element) -> bool:
         table = self._objects.get(("table", item.namespace, item.family, item.table))

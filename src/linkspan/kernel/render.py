@@ -131,7 +131,7 @@ def _update(before: Object, item: Object) -> Iterator[str]:
 def _create_bridge(item: Bridge) -> Iterator[str]:
     ip, name = _ip(item.namespace), _word(item.name)
     kind = "type bridge stp_state 0 forward_delay 0"
-    yield f"{ip} link add name {name} address {item.mac} group {item.group} {kind}"
+    yield f"{ip} link add name {name} address {item.mac} group {item.group}{_born(item.gso_max_size)} {kind}"
     yield f"{ip} link set dev {name} addrgenmode none"
     yield from _set_bridge(item, None)
     yield f"{ip} link set dev {name} up"
@@ -140,7 +140,7 @@ def _create_bridge(item: Bridge) -> Iterator[str]:
 def _set_bridge(item: Bridge, before: Bridge | None) -> Iterator[str]:
     """What differs. The MTU is set even at birth: one that nobody set follows the smallest port's.
 
-    The GSO and GRO sizes are set with the ports: a bridge takes large ones only once it has a port that can.
+    Grown-up bridges take large GSO and GRO sizes only once they have a port that can.
     """
     settings = [
         ("address", item.mac, before is not None and before.mac != item.mac),
@@ -151,20 +151,22 @@ def _set_bridge(item: Bridge, before: Bridge | None) -> Iterator[str]:
     changed = [f"{word} {shlex.quote(value)}" for word, value, differs in settings if differs]
     if changed:
         yield f"{_ip(item.namespace)} link set dev {_word(item.name)} {' '.join(changed)}"
+    if before is not None and before.gso_max_size != item.gso_max_size:
+        yield _set_sizes(item.namespace, item.name, item.gso_max_size)
 
 
 def _create_veth(item: Veth) -> Iterator[str]:
     name, peer = _word(item.name), _word(item.peer_name)
     inside = f"netns {_word(item.peer_namespace)} " if item.peer_namespace != HOST else ""
+    born = f"mtu {item.mtu}{_born(item.gso_max_size)}"
     yield (
-        f"ip link add name {name} mtu {item.mtu} group {item.group} "
-        f"type veth peer name {peer} {inside}address {item.peer_mac} mtu {item.mtu}"
+        f"ip link add name {name} {born} group {item.group} "
+        f"type veth peer name {peer} {inside}address {item.peer_mac} {born}"
     )
+    yield f"ip link set dev {name} addrgenmode none"
     yield f"{_ip(item.peer_namespace)} link set dev {peer} addrgenmode none"
     yield f"ip link set dev {name} alias {shlex.quote(item.alias)}"
     yield from _port(item)
-    if item.gso_max_size != ORDINARY_SIZE:
-        yield from _veth_sizes(item)
     yield f"{_ip(item.peer_namespace)} link set dev {peer} up"
     yield f"ip link set dev {name} up"
 
@@ -181,7 +183,8 @@ def _set_veth(item: Veth, before: Veth | None) -> Iterator[str]:
     if before is None or _port_settings(before) != _port_settings(item):
         yield from _port(item)
     if before is None or before.gso_max_size != item.gso_max_size:
-        yield from _veth_sizes(item)
+        yield _set_sizes(HOST, item.name, item.gso_max_size)
+        yield _set_sizes(item.peer_namespace, item.peer_name, item.gso_max_size)
 
 
 def _port_settings(item: Veth) -> tuple[str, bool, bool]:
@@ -195,15 +198,16 @@ def _port(item: Veth) -> Iterator[str]:
         yield f"bridge link set dev {name} hairpin {_switch(item.hairpin)} isolated {_switch(item.isolated)}"
 
 
-def _veth_sizes(item: Veth) -> Iterator[str]:
-    yield _sizes(HOST, item.name, item.gso_max_size)
-    yield _sizes(item.peer_namespace, item.peer_name, item.gso_max_size)
-    if item.master:
-        yield _sizes(HOST, item.master, item.gso_max_size)
+def _born(size: int) -> str:
+    return f" {_sizes(size)}" if size != ORDINARY_SIZE else ""
 
 
-def _sizes(namespace: str, link: str, size: int) -> str:
-    return f"{_ip(namespace)} link set dev {_word(link)} gso_max_size {size} gro_max_size {size}"
+def _set_sizes(namespace: str, link: str, size: int) -> str:
+    return f"{_ip(namespace)} link set dev {_word(link)} {_sizes(size)}"
+
+
+def _sizes(size: int) -> str:
+    return f"gso_max_size {size} gro_max_size {size}"
 
 
 def _route(verb: str, item: Route) -> str:

@@ -1,0 +1,287 @@
+"""What we last put into the kernel, scope by scope, and how it changes: all or nothing.
+
+Blocking, and used by the kernel thread alone (``kernel.worker``). A change that fails is undone from memory; when
+that fails too, the kernel is read once and led back to what was, as far as it lets itself be led. What could not be
+led back is remembered as it really is, so the next change of that scope repairs it.
+
+Deletes are lazy: links and namespaces of a dissolved scope leave service at once and are collected later, in bulk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
+
+import msgspec
+
+from linkspan.errors import Conflict, KernelFailure
+from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places
+from linkspan.kernel.face import Discarding, Kernel, StepFailed
+from linkspan.kernel.render import describe
+from linkspan.kernel.state import Key, Namespace, Object, Place, Scope, State, Veth
+
+SWEEP = 16
+"""Discarded objects collected in one go, so that nobody waits long behind a sweep."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Steps that are asked of the kernel in one call: to apply, or (all deletes) to discard."""
+
+    steps: tuple[Step, ...]
+    discards: bool = False
+
+
+class Applied:
+    """The memory of what holds, and the only one who changes it.
+
+    Objects of a scope may stand on places of another: ports on a network's bridge, addresses in a sandbox's
+    namespace. Whoever takes such a place away names the scopes that stand on it in the same call.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._bin: Discarding | None = kernel if isinstance(kernel, Discarding) else None
+        self._scopes: dict[Scope, State] = {}
+        self._owners: dict[Key, Scope] = {}
+        self._discarded: set[Place] = set()
+        """Places of what waits for a sweep: their names are still taken."""
+
+    def scope(self, scope: Scope) -> State:
+        """What holds in a scope; empty for one that does not exist. Not to be changed."""
+        return self._scopes.get(scope, {})
+
+    def preview(self, wants: Mapping[Scope, State]) -> tuple[Step, ...]:
+        """The steps that ``converge`` would take. Raises Conflict."""
+        return diff(merged(wants, self._owners), self._have(wants))
+
+    def converge(self, wants: Mapping[Scope, State], *, eager: bool = False) -> tuple[Step, ...]:
+        """Makes these scopes hold exactly these objects; an empty state dissolves its scope. All or nothing.
+
+        Links and namespaces of dissolved scopes are discarded, unless ``eager``: then they are gone on return.
+        Raises Conflict when an object belongs to another scope, and KernelFailure, which names scope, object and
+        the kernel's reason.
+        """
+        want, have = merged(wants, self._owners), self._have(wants)
+        steps = diff(want, have)
+        doomed = {key for scope, state in wants.items() if not state for key in self.scope(scope)}
+        done: list[Step] = []
+        try:
+            self._make_room(steps)
+            for batch in batches(steps, set() if eager or self._bin is None else doomed):
+                self._ask(batch, done)
+        except StepFailed as failure:
+            if isinstance(failure.step, Update):
+                done.append(failure.step)
+            self._undo(wants, have, done)
+            raise blame(failure, wants, self._owners) from failure
+        except OSError as error:
+            self._restore(wants, have)
+            raise KernelFailure(f"{named(next(iter(wants)))}: the kernel cannot be asked: {reason(error)}") from error
+        self._remember(wants)
+        return steps
+
+    def resync(self, wants: Mapping[Scope, State], namespaces: Collection[str]) -> tuple[Step, ...]:
+        """Makes the kernel hold exactly these scopes, whatever is there now: start-up, recovery, healing.
+
+        ``wants`` is everything; ``namespaces`` are names of ours to look into besides the wanted ones. What
+        carries our mark and is wanted by nobody goes. A step that fails does not stop the others: the failures
+        are raised in the end as an ExceptionGroup of KernelFailure, and what they left undone is not remembered
+        as applied. Conflict (two scopes want one object) and KernelFailure (the kernel cannot be read) are raised
+        before anything is changed.
+        """
+        want = merged(wants, {})
+        self._kernel.expect(want.values())
+        have = self._live({*namespaces, *namespaces_of(want.values())})
+        steps = diff(want, have)
+        garbage = have.keys() - want.keys()
+        done, failures = self._best_effort(batches(steps, set() if self._bin is None else garbage))
+        holds = after(have, done)
+        self._scopes, self._owners = {}, {}
+        self._remember({scope: {key: holds[key] for key in state if key in holds} for scope, state in wants.items()})
+        if failures:
+            raise ExceptionGroup("the kernel refused some steps", [blame(item, wants, {}) for item in failures])
+        return steps
+
+    def sweep(self, limit: int = SWEEP) -> int:
+        """Collects at most ``limit`` of what was discarded. Returns how many wait still. Raises KernelFailure."""
+        if self._bin is None or not self._discarded:
+            return 0
+        try:
+            left = self._bin.sweep(limit)
+        except OSError as error:
+            raise KernelFailure(f"discarded links cannot be collected: {reason(error)}") from error
+        if not left:
+            self._discarded = set()
+        return left
+
+    def _have(self, scopes: Iterable[Scope]) -> State:
+        return {key: item for scope in scopes for key, item in self.scope(scope).items()}
+
+    def _remember(self, wants: Mapping[Scope, State]) -> None:
+        for scope in wants:
+            for key in self._scopes.pop(scope, {}):
+                del self._owners[key]
+        for scope, state in wants.items():
+            if state:
+                self._scopes[scope] = dict(state)
+                self._owners.update(dict.fromkeys(state, scope))
+
+    def _live(self, namespaces: Collection[str]) -> State:
+        """What the kernel holds, once all that was discarded is gone. Raises KernelFailure."""
+        while self.sweep():
+            pass
+        try:
+            return self._kernel.read(namespaces)
+        except OSError as error:
+            raise KernelFailure(f"the kernel's state cannot be read: {reason(error)}") from error
+
+    def _make_room(self, steps: Sequence[Step]) -> None:
+        """Collects what was discarded first when one of its names is wanted again. Raises StepFailed."""
+        for step in steps:
+            if isinstance(step, Create) and not self._discarded.isdisjoint(step.object.provides()):
+                try:
+                    while self.sweep():
+                        pass
+                except KernelFailure as error:
+                    raise StepFailed(step, 0, 0, error.what) from error
+
+    def _ask(self, batch: Batch, done: list[Step]) -> None:
+        """Asks the kernel for these steps and notes in ``done`` what it did. Raises StepFailed and OSError."""
+        try:
+            if batch.discards and self._bin is not None:
+                self._discard(self._bin, [step.object for step in batch.steps])
+            else:
+                self._kernel.apply(batch.steps)
+        except StepFailed as failure:
+            done.extend(batch.steps[: failure.done])
+            raise
+        done.extend(batch.steps)
+
+    def _discard(self, bin: Discarding, items: Sequence[Object]) -> None:
+        veths = [item for item in items if isinstance(item, Veth)]
+        namespaces = {item.name for item in items if isinstance(item, Namespace)}
+        bin.discard([item.name for item in veths], namespaces)
+        self._discarded |= places(veths)
+        self._discarded = {place for place in self._discarded if place[1] not in namespaces}
+
+    def _best_effort(self, todo: Iterable[Batch]) -> tuple[list[Step], list[StepFailed]]:
+        """Takes every step that can be taken. Returns those, and why the others could not. Raises OSError."""
+        done: list[Step] = []
+        failures: list[StepFailed] = []
+        for batch in todo:
+            steps = batch.steps
+            while steps:
+                try:
+                    self._ask(Batch(steps, batch.discards), done)
+                    steps = ()
+                except StepFailed as failure:
+                    failures.append(failure)
+                    steps = tuple(step for step in steps[failure.done :] if step != failure.step)
+        return done, failures
+
+    def _undo(self, wants: Mapping[Scope, State], have: State, done: Sequence[Step]) -> None:
+        back = diff(have, after(have, done))
+        try:
+            self._make_room(back)
+            for batch in batches(back, set()):
+                self._ask(batch, [])
+        except (StepFailed, OSError):
+            self._restore(wants, have)
+
+    def _restore(self, wants: Mapping[Scope, State], have: State) -> None:
+        """Reads what stands and leads it back to ``have``; remembers what came of it. Raises KernelFailure."""
+        concerned = {**have, **{key: item for state in wants.values() for key, item in state.items()}}
+        live = self._live(namespaces_of(concerned.values()))
+        standing = {key: item for key, item in live.items() if key in concerned}
+        try:
+            done, _ = self._best_effort(batches(diff(have, standing), set()))
+        except OSError as error:
+            raise KernelFailure(f"the kernel cannot be asked: {reason(error)}") from error
+        holds = after(standing, done)
+        self._remember(
+            {
+                scope: {key: holds[key] for key in {**self.scope(scope), **state} if key in holds}
+                for scope, state in wants.items()
+            }
+        )
+
+
+def merged(wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> State:
+    """All objects of these scopes. Conflict when two scopes want one object, or another scope owns it."""
+    want: State = {}
+    holders: dict[Key, Scope] = {}
+    for scope, state in wants.items():
+        for key, item in state.items():
+            owner = owners.get(key, scope)
+            holder = holders.setdefault(key, scope if owner in wants else owner)
+            if holder != scope:
+                raise Conflict(
+                    f"{named(scope)} wants the {describe(item)}, which belongs to {named(holder)}", whose=holder[1]
+                )
+            want[key] = item
+    return want
+
+
+def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
+    """The steps as the kernel is asked for them.
+
+    Deletes of links and namespaces among ``lazy`` become one discard, in the order of ranks: after published
+    ports, addresses and routes went, before filters go. None does when a name of theirs is wanted again at once.
+    """
+    everything = tuple(steps)
+    discards: list[Step] = []
+    going: set[Place] = set()
+    coming: set[Place] = set()
+    for step in everything:
+        item = step.object
+        if isinstance(step, Create):
+            coming.update(item.provides())
+        elif isinstance(step, Delete) and item.key in lazy and isinstance(item, Veth | Namespace):
+            discards.append(step)
+            going.update(item.provides())
+        elif isinstance(step, Delete) and step.implied:
+            going.update(item.provides())
+    if not discards or not going.isdisjoint(coming):
+        return [Batch(everything)] if everything else []
+    rank = max(step.object.rank for step in discards)
+    discarded = {step.object.key for step in discards}
+    rest = tuple(step for step in everything if not (isinstance(step, Delete) and step.object.key in discarded))
+    first = tuple(takewhile(lambda step: _goes_before(step, rank), rest))
+    parts = (Batch(first), Batch(tuple(discards), discards=True), Batch(rest[len(first) :]))
+    return [batch for batch in parts if batch.steps]
+
+
+def _goes_before(step: Step, rank: int) -> bool:
+    return isinstance(step, Delete) and not step.implied and step.object.rank > rank
+
+
+def namespaces_of(items: Iterable[Object]) -> set[str]:
+    """Names of the namespaces that these objects are, or stand in."""
+    return {place[1] for item in items for place in (*item.provides(), *item.needs()) if place[0] == "namespace"}
+
+
+def blame(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> KernelFailure:
+    """The failure as people read it: scope, object and the kernel's reason."""
+    item = failure.step.object
+    scope = next((scope for scope, state in wants.items() if item.key in state), None) or owners.get(item.key)
+    match failure.step:
+        case Create():
+            verb = "create"
+        case Update():
+            verb = "change"
+        case Delete():
+            verb = "remove"
+    owner = named(scope) if scope else "left over"
+    return KernelFailure(f"{owner}: cannot {verb} {describe(item)}: {failure.reason}", whose=scope[1] if scope else "")
+
+
+def named(scope: Scope) -> str:
+    """A scope as people read it: ``network 0a1b2c``."""
+    kind, identity = scope
+    return f"{kind} {identity[:12]}" if identity else kind
+
+
+def reason(error: OSError) -> str:
+    """The kernel's own words for an errno."""
+    return os.strerror(error.errno) if error.errno else str(error)
