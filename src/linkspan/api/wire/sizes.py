@@ -1,0 +1,18 @@
+"""Sizes with units: ``64m``, ``1.5g``."""
+
+from __future__ import annotations
+
+import re
+
+from linkspan.errors import InvalidRequest
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+
+def size(text: str, what: str) -> int:
+    """Bytes; units are powers of 1024 (go-units, ``RAMInBytes``). InvalidRequest names ``what``."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidRequest(f"invalid {what}: {text!r} is not a size")
+    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
