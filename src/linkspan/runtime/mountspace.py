@@ -1,0 +1,159 @@
+"""Mount namespaces and mount propagation, by the system calls themselves.
+
+Every mount namespace is a copy of its maker's, and a copy of a mount keeps it alive. So the folders in which we
+mount things (data-root, exec-root) are *shared*, and the namespace that runtimes start in is a *slave*: what the
+daemon mounts or unmounts later happens there too (mount_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import msgspec
+
+from linkspan.errors import RuntimeFailure
+
+CLONE_NEWNS = 0x00020000  # linux/sched.h
+MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20  # linux/mount.h
+MNT_DETACH = 2
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class MountEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of /proc/PID/mountinfo (proc(5)). ``root`` is the path inside the file system that is mounted."""
+
+    device: str
+    root: str
+    point: str
+    options: str
+    shared: bool
+    kind: str
+    super_options: str
+
+
+def parse_mounts(text: str) -> tuple[MountEntry, ...]:
+    """The lines of a mountinfo file, in their order: a later one on the same point covers the earlier."""
+    found = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, rest = before.split(), after.split(" ")
+        if len(fields) < 6 or len(rest) < 3:
+            continue
+        found.append(
+            MountEntry(
+                device=fields[2],
+                root=_unescape(fields[3]),
+                point=_unescape(fields[4]),
+                options=fields[5],
+                shared=any(tag.startswith("shared:") for tag in fields[6:]),
+                kind=rest[0],
+                super_options=rest[2],
+            )
+        )
+    return tuple(found)
+
+
+def read_mounts() -> tuple[MountEntry, ...]:
+    """The calling thread's mounts."""
+    return parse_mounts(Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape"))
+
+
+def prepare_mounts(*folders: Path) -> None:
+    """Sees to it that mounts made below each folder reach our slave namespaces; repeating it is harmless.
+
+    A folder on a shared mount is fine as it is; else it becomes a bind mount of itself, and shared.
+    RuntimeFailure when the kernel refuses.
+    """
+    for folder in folders:
+        path = os.path.realpath(folder)
+        holder = _holder(path, read_mounts())
+        if holder is not None and holder.shared:
+            continue
+        if holder is None or holder.point != path:
+            _mount(path, path, MS_BIND | MS_REC)
+        _mount("", path, MS_SHARED)
+
+
+def release_mounts(*folders: Path) -> None:
+    """Undoes ``prepare_mounts``: unmounts those of the folders that are bind mounts of themselves."""
+    for folder in folders:
+        path = os.path.realpath(folder)
+        while _is_self_bind(path, read_mounts()):
+            if _libc.umount2(os.fsencode(path), MNT_DETACH):
+                break
+
+
+def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
+    """Moves the *calling thread* into a new mount namespace that follows the present one.
+
+    ``hidden`` mount points are taken away there. ``rebase`` names an empty folder (below a prepared one) that
+    gets a bind mount of ``/`` to live in: where ``/`` is no mount point, as in a plain chroot, pivot_root(2)
+    would fail for the runtime. RuntimeFailure when the kernel refuses.
+    """
+    if _libc.unshare(CLONE_NEWNS):
+        raise _failure("make a mount namespace")
+    if rebase is None:
+        _mount("", "/", MS_REC | MS_SLAVE)
+    else:
+        for entry in read_mounts():
+            _mount("", entry.point, MS_SLAVE)
+    for point in hidden:
+        if _libc.umount2(os.fsencode(point), MNT_DETACH):
+            raise _failure(f"hide {point} from the container runtime")
+    if rebase is not None:
+        _mount("/", str(rebase), MS_BIND | MS_REC)
+        _mount("", str(rebase), MS_REC | MS_SLAVE)
+        os.chroot(rebase)
+        os.chdir("/")
+
+
+def root_is_mount_point() -> bool:
+    """Whether pivot_root(2) can leave the present root."""
+    return any(entry.point == "/" for entry in read_mounts())
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become this process's children, so that their exit codes are ours (prctl(2))."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise _failure("become a child subreaper")
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    if _libc.mount(os.fsencode(source) or None, os.fsencode(target), None, ctypes.c_ulong(flags), None):
+        raise _failure(f"mount {source or target}")
+
+
+def _failure(deed: str) -> RuntimeFailure:
+    return RuntimeFailure(f"cannot {deed}: {os.strerror(ctypes.get_errno())}")
+
+
+def _holder(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
+    """The mount that the path lies on."""
+    best: MountEntry | None = None
+    for entry in mounts:
+        prefix = entry.point.rstrip("/")
+        if (path == prefix or path.startswith(prefix + "/")) and (best is None or len(entry.point) >= len(best.point)):
+            best = entry
+    return best
+
+
+def _is_self_bind(path: str, mounts: tuple[MountEntry, ...]) -> bool:
+    entry = _holder(path, mounts)
+    if entry is None or entry.point != path:
+        return False
+    parent = _holder(os.path.dirname(path), mounts)
+    if parent is None or parent.device != entry.device:
+        return False
+    return entry.root == os.path.normpath(parent.root + "/" + os.path.relpath(path, parent.point))
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
