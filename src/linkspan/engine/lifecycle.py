@@ -19,12 +19,15 @@ from linkspan.engine.events import Events
 from linkspan.engine.face import WaitCondition
 from linkspan.engine.intent import Intent
 from linkspan.engine.launching import Launching
+from linkspan.engine.outcomes import created_of, ended, failed, wanted_after_boot, wanted_again
 from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.signals import SIGKILL, signal_number
 from linkspan.engine.streams import Waiting
-from linkspan.errors import CommandNotExecutable, CommandNotFound, Conflict, LinkspanError, NotModified
-from linkspan.model.container import Container, ContainerState, RestartPolicy
-from linkspan.runtime.containers import Exit, Runtime
+from linkspan.errors import Conflict, LinkspanError, NotModified
+from linkspan.model.container import Container, ContainerState
+from linkspan.runtime.attachment import Attachment
+from linkspan.runtime.containers import Runtime
+from linkspan.runtime.monitor import Exit
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Lifecycle:
         sandboxes: Sandboxes,
         runtime: Runtime,
         launching: Launching,
-        waiting: Waiting,
+        waiting: Waiting[Attachment],
         events: Events,
         remove: Callable[[Container], Awaitable[None]],
     ) -> None:
@@ -102,10 +105,15 @@ class Lifecycle:
             if state.status == "removing":
                 raise Conflict(f"container {container.name} is marked for removal and cannot be started")
             self._cancel_restart(container.id)
-            await self._launch(container, restart_count=0)
+            try:
+                await self._launch(container, restart_count=0)
+            except LinkspanError:
+                if container.spec.auto_remove:
+                    await self._remove(container)
+                raise
 
     async def stop(self, reference: str, *, timeout: int | None, signal: str = "") -> None:
-        """Sends the stop signal, then SIGKILL after ``timeout`` seconds (negative: never). Returns when all is clean."""
+        """Sends the stop signal, then SIGKILL after ``timeout`` seconds (negative: never). All is clean afterwards."""
         container = self._intent.container(reference)
         state = self._intent.state(container.id)
         if state.status == "restarting":
@@ -180,12 +188,10 @@ class Lifecycle:
             await self._end(container, 0, "SIGKILL")
 
     async def recover(self) -> None:
-        """After a start of the daemon: goes on watching who still runs, writes down who ended, starts who should run."""
+        """After a start of the daemon: goes on watching who still runs, and writes down and cleans up who ended."""
         for container in list(self._intent.containers.values()):
             state = self._intent.state(container.id)
-            if state.running and await self._runtime.adopt(
-                container.id, state.pid, state.pid_start, state.monitor_pid, state.monitor_start
-            ):
+            if state.running and await self._runtime.adopt(container.id, created_of(state)):
                 self._watch(container.id)
                 continue
             if state.running:
@@ -367,44 +373,3 @@ class Lifecycle:
         name = self._intent.name_of(container.id)
         known = {"image": container.spec.image, "name": name, **container.spec.labels}
         self._events.publish("container", action, container.id, {**known, **attributes})
-
-
-def ended(state: ContainerState, outcome: Exit) -> ContainerState:
-    """The state after an end."""
-    return msgspec.structs.replace(
-        state,
-        status="exited",
-        pid=0,
-        pid_start=0,
-        monitor_pid=0,
-        monitor_start=0,
-        exit_code=outcome.code,
-        oom_killed=outcome.oom_killed,
-        finished=outcome.finished,
-    )
-
-
-def failed(state: ContainerState, error: LinkspanError) -> ContainerState:
-    """The state after a start that failed: 127 for a missing program, 126 for one that cannot be executed."""
-    code = {CommandNotFound: 127, CommandNotExecutable: 126}.get(type(error), 128)
-    status = "created" if state.status == "created" else "exited"
-    return msgspec.structs.replace(state, status=status, exit_code=code, error=str(error), pid=0)
-
-
-def wanted_again(policy: RestartPolicy, state: ContainerState) -> bool:
-    """Whether the policy wants a container that just ended to run again."""
-    if state.stopped_by_user:
-        return False
-    if policy.name == "on-failure":
-        tries_left = policy.max_retries == 0 or state.restart_count < policy.max_retries
-        return state.exit_code != 0 and tries_left
-    return policy.name in ("always", "unless-stopped")
-
-
-def wanted_after_boot(policy: RestartPolicy, state: ContainerState) -> bool:
-    """Whether the policy wants a container that does not run to be started with the daemon."""
-    if state.started == 0:
-        return False
-    if policy.name == "always":
-        return True
-    return wanted_again(policy, state)

@@ -94,8 +94,7 @@ class Networks:
         except BaseException:
             self._forget(network)
             raise
-        if network.driver == "bridge":
-            self._wants.raised.add(network.id)
+        self._wants.mark_raised(network)
         self._publish(network, "create")
         return Created(id=network.id, warnings=warnings)
 

@@ -158,18 +158,31 @@ class Sandboxes:
             self._book.unreserve(container_id, network.id)
             return endpoint
 
-    def preview(self, container: Container) -> dict[Scope, State]:
-        """The scopes that a start of ``container`` would add; addresses are claimed and given back."""
-        owner = self.owner_of(container)
+    def preview(self, container: Container) -> tuple[dict[Scope, State], dict[str, str]]:
+        """The scopes that a start of ``container`` would add, and what to call their ids.
+
+        Addresses are claimed to see which they would be, and given back.
+        """
+        owner = container.id if container.spec.network_mode.kind != "container" else self.owner_of(container)
         if self._intent.sandbox_owned_by(owner) is not None:
-            return {}
+            return {}, {}
         shape = container if owner == container.id else self._intent.containers[owner]
+        networks = [self._intent.networks[item.network] for item in shape.spec.endpoints]
+        cursors = [
+            (item.id, pool.subnet, self._book.cursor(item.id, pool.subnet)) for item in networks for pool in item.pools
+        ]
         sandbox, endpoints = self._design(shape, frozenset())
+        names = {sandbox.id: f"sandbox of {shape.name}"}
+        for endpoint in endpoints:
+            network = self._intent.networks[endpoint.network_id]
+            names |= {network.id: f"network {network.name}", endpoint.id: f"endpoint of {shape.name} on {network.name}"}
         try:
-            return self._all_scopes(sandbox, endpoints, endpoints)
+            return self._all_scopes(sandbox, endpoints, endpoints), names
         finally:
             for endpoint in endpoints:
                 self._release(endpoint, sandbox.owner)
+            for cursor in cursors:
+                self._book.restore_cursor(*cursor)
 
     def reserve(self, container: Container) -> tuple[str, ...]:
         """Books the static addresses of a new definition. Returns warnings that name earlier holders."""
@@ -331,9 +344,8 @@ class Sandboxes:
 
     async def _converge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
         await self._worker.converge(self._all_scopes(sandbox, endpoints, fresh))
-        self._wants.raised.update(
-            item.network_id for item in fresh if self._intent.networks[item.network_id].driver == "bridge"
-        )
+        for endpoint in fresh:
+            self._wants.mark_raised(self._intent.networks[endpoint.network_id])
 
     def _all_scopes(
         self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]

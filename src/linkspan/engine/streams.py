@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, Literal, Protocol, TypeVar
 
 from linkspan.engine.face import Channel
 from linkspan.engine.views import LogLine
@@ -27,16 +27,15 @@ class Attachment(Protocol):
         ...
 
     async def write(self, data: bytes) -> None:
-        """Input for the process. Input for a process that reads no more is dropped."""
+        """Input for the process. BrokenPipeError when it reads no more."""
         ...
 
-    async def close_stdin(self) -> None:
-        """The process reads an end of file."""
+    def half_close(self) -> None:
+        """The end of input."""
         ...
 
-    async def close(self) -> None:
-        """Lets go; the process goes on."""
-        ...
+
+A = TypeVar("A", bound=Attachment)
 
 
 class DetachKeys:
@@ -83,23 +82,29 @@ def parse_keys(text: str) -> bytes:
     return bytes(keys)
 
 
-class ProcessSession:
-    """One client at one process: ``Session`` of the engine's face."""
+class ProcessSession(Generic[A]):
+    """One client at one process: ``Session`` of the engine's face.
+
+    ``let_go`` is called at the end, with whether the client detached by keys. ``half_closes`` says whether the end
+    of the client's input is the end of the process's.
+    """
 
     def __init__(
         self,
-        attachment: Awaitable[Attachment | None],
+        attachment: Awaitable[A | None],
+        let_go: Callable[[A, bool], None],
         *,
         stdin: bool,
-        outputs: frozenset[int],
-        close_stdin: bool,
-        detach_keys: DetachKeys | None,
+        half_closes: bool,
+        outputs: frozenset[int] = frozenset({1, 2}),
+        detach_keys: DetachKeys | None = None,
         earlier: AsyncIterator[LogLine] | None = None,
     ) -> None:
         self._attachment = attachment
+        self._let_go = let_go
         self._stdin = stdin
+        self._half_closes = half_closes
         self._outputs = outputs
-        self._close_stdin = close_stdin
         self._detach_keys = detach_keys
         self._earlier = earlier
 
@@ -122,50 +127,52 @@ class ProcessSession:
                     task.cancel()
                 await asyncio.gather(output, *inputs, return_exceptions=True)
         finally:
-            await attachment.close()
+            self._let_go(attachment, self._detached())
 
     async def _until_over(self, output: asyncio.Future[None], inputs: Sequence[asyncio.Future[None]]) -> None:
         """The output's end ends everything; the input's end only when the client detached."""
         done, _ = await asyncio.wait([output, *inputs], return_when=asyncio.FIRST_COMPLETED)
-        detached = self._detach_keys is not None and self._detach_keys.detached
-        if output not in done and not detached:
+        if output not in done and not self._detached():
             await asyncio.wait([output])
         if output.done():
             with contextlib.suppress(ConnectionError):
                 output.result()
 
-    async def _carry_output(self, attachment: Attachment, channel: Channel) -> None:
+    async def _carry_output(self, attachment: A, channel: Channel) -> None:
         while (piece := await attachment.read()) is not None:
             stream, data = piece
             if stream in self._outputs:
                 await channel.write(stream, data)
 
-    async def _carry_input(self, attachment: Attachment, channel: Channel) -> None:
+    async def _carry_input(self, attachment: A, channel: Channel) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await channel.read():
                 if self._detach_keys is not None:
                     data = self._detach_keys.feed(data)
                 if data:
                     await attachment.write(data)
-                if self._detach_keys is not None and self._detach_keys.detached:
+                if self._detached():
                     return
-            if self._close_stdin:
-                await attachment.close_stdin()
+            if self._half_closes:
+                attachment.half_close()
+
+    def _detached(self) -> bool:
+        return self._detach_keys is not None and self._detach_keys.detached
 
 
-class Waiting:
+class Waiting(Generic[A]):
     """Attachments of containers that do not run yet, by container id."""
 
     def __init__(self) -> None:
-        self._futures: defaultdict[str, list[asyncio.Future[Attachment | None]]] = defaultdict(list)
+        self._futures: defaultdict[str, list[asyncio.Future[A | None]]] = defaultdict(list)
 
-    def register(self, container_id: str) -> asyncio.Future[Attachment | None]:
-        """A place in the queue, filled by ``connect`` or ``give_up``."""
-        future: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
+    def register(self, container_id: str) -> asyncio.Future[A | None]:
+        """A place in the queue, filled at the start or by ``give_up``."""
+        future: asyncio.Future[A | None] = asyncio.get_running_loop().create_future()
         self._futures[container_id].append(future)
         return future
 
-    def take(self, container_id: str) -> list[asyncio.Future[Attachment | None]]:
+    def take(self, container_id: str) -> list[asyncio.Future[A | None]]:
         """Everybody who waits for this container, off the queue."""
         return [future for future in self._futures.pop(container_id, []) if not future.done()]
 

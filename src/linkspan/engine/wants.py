@@ -13,6 +13,8 @@ from linkspan.plan import bridge, host
 from linkspan.plan import sandbox as sandbox_plan
 
 HOST_SCOPE: Scope = ("host", "")
+DEFAULT_NEEDED = "default bridge needed"
+"""Name of the stored fact that the default bridge has had an endpoint: from then on it is there at start."""
 
 
 class Wants:
@@ -22,6 +24,23 @@ class Wants:
         self.intent = intent
         self.facts = facts
         self.raised: set[str] = set()
+
+    def raise_stored(self) -> None:
+        """At the start of the daemon: all created networks are wanted, the default one if it was ever needed."""
+        needed = self.intent.store.meta.get(DEFAULT_NEEDED) is not None
+        self.raised |= {
+            item.id
+            for item in self.intent.networks.values()
+            if item.driver == "bridge" and (not item.predefined or needed)
+        }
+
+    def mark_raised(self, network: Network) -> None:
+        """The network is in the kernel now."""
+        if network.driver != "bridge" or network.id in self.raised:
+            return
+        self.raised.add(network.id)
+        if network.predefined:
+            self.intent.store.meta.put(DEFAULT_NEEDED, "yes")
 
     def raising(self, network: Network) -> dict[Scope, State]:
         """What is still missing before ``network`` can have endpoints: often nothing."""

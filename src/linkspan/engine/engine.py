@@ -1,0 +1,189 @@
+"""The engine put together: what is opened, in which order, and what a new daemon does with what it finds."""
+
+from __future__ import annotations
+
+import logging
+
+from linkspan.engine.config import DaemonConfig
+from linkspan.engine.containers import Containers
+from linkspan.engine.events import Events
+from linkspan.engine.execs import Execs
+from linkspan.engine.images import Images
+from linkspan.engine.inside import Inside
+from linkspan.engine.intent import Intent
+from linkspan.engine.launching import Launching
+from linkspan.engine.lifecycle import Lifecycle
+from linkspan.engine.networks import Networks
+from linkspan.engine.presentation import Presentation
+from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.streams import Waiting
+from linkspan.engine.surroundings import name_servers
+from linkspan.engine.system import System
+from linkspan.engine.volumes import Volumes
+from linkspan.engine.wants import Wants
+from linkspan.images.rootfs import RootFileSystems, choose_driver
+from linkspan.images.store import ImageStore
+from linkspan.ipam.book import Book
+from linkspan.kernel import netns
+from linkspan.kernel import probe as kernel_probe
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.kernel.worker import Worker
+from linkspan.model.address import IPAddress, IPNetwork
+from linkspan.model.container import Container
+from linkspan.plan.sandbox import namespace_of
+from linkspan.runtime import mountspace
+from linkspan.runtime.attachment import Attachment
+from linkspan.runtime.containers import Runtime
+from linkspan.runtime.probe import probe
+from linkspan.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """All nouns over one data-root and one exec-root. ``start`` before use, ``stop`` at the end."""
+
+    networks: Networks
+    containers: Containers
+    execs: Execs
+    images: Images
+    volumes: Volumes
+    system: System
+
+    def __init__(self, config: DaemonConfig) -> None:
+        self._config = config
+
+    async def start(self) -> None:
+        """Opens everything, takes up what an earlier daemon left, and makes the kernel hold what is wanted.
+
+        Conflict when another daemon has the data-root; RuntimeFailure when a needed program is missing.
+        """
+        config = self._config
+        self._store = Store.open(config.data_root)
+        config.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        mountspace.prepare_mounts(config.data_root, config.exec_root)
+        netns.prepare(config.exec_root)
+        machine = probe(config.runtime, config.seccomp_profile)
+        instance = self._store.instance
+        group = int(instance, 16) & 0x0FFFFFFF | 0x1
+        self._kernel = LinuxKernel(config.exec_root, instance, group)
+        self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
+        self._worker.start()
+        facts = await self._worker.call(kernel_probe.facts, instance, group)
+        driver, storage_warning = choose_driver(config.data_root, config.storage_driver)
+
+        self._intent = intent = Intent(self._store)
+        events = Events()
+        book = Book(intent.name_of)
+        self._wants = Wants(intent, facts)
+        self._sandboxes = Sandboxes(config, intent, book, self._wants, self._worker)
+        roots = RootFileSystems(driver)
+        store = ImageStore(config.data_root, driver, users=self._users_of_image, insecure=config.insecure_registries)
+        self._runtime = Runtime(config.exec_root, instance, machine)
+        waiting: Waiting[Attachment] = Waiting()
+
+        self.volumes = Volumes(config.data_root, intent, events)
+        self.networks = Networks(
+            config, intent, book, self._wants, self._worker, self._sandboxes, events, self._surroundings, instance
+        )
+        launching = Launching(config, intent, self._sandboxes, self.volumes, roots, self._runtime)
+        self._lifecycle = Lifecycle(
+            intent, self._sandboxes, self._runtime, launching, waiting, events, self._remove_with_volumes
+        )
+        self.execs = Execs(config, intent, self._runtime, launching, events, roots)
+        presentation = Presentation(
+            intent,
+            self._sandboxes,
+            self.volumes,
+            store,
+            machine.runtime_name,
+            launching.log_path,
+            self.execs.ids_of,
+        )
+        inside = Inside(intent, self._runtime, launching, roots, waiting, events, self._kernel, self._worker)
+        self.containers = Containers(
+            config,
+            intent,
+            self.networks,
+            self._sandboxes,
+            self.volumes,
+            store,
+            roots,
+            self._runtime,
+            self._worker,
+            events,
+            presentation,
+            inside,
+            self._lifecycle,
+        )
+        self.images = Images(store, intent, events)
+        warnings = (*machine.warnings, *((storage_warning,) if storage_warning else ()))
+        self.system = System(
+            config,
+            intent,
+            events,
+            presentation,
+            self.volumes,
+            store,
+            roots,
+            self._runtime,
+            driver.name,
+            warnings,
+            instance,
+        )
+        for warning in warnings:
+            log.warning("%s", warning)
+        await self._take_up(roots, store)
+
+    async def stop(self) -> None:
+        """Lets go of everything. Containers, networks and names go on."""
+        await self._lifecycle.close()
+        await self.execs.close()
+        await self._worker.drain()
+        await self._worker.stop()
+        self._runtime.close()
+        self._kernel.close()
+        self._store.close()
+
+    async def _take_up(self, roots: RootFileSystems, store: ImageStore) -> None:
+        """The recovery, which is the start-up path: intent is true, everything else is made to follow it."""
+        self.networks.restore()
+        self.networks.ensure_predefined()
+        self._sandboxes.restore()
+        await self._lifecycle.recover()
+        for unknown in self._runtime.bundle_ids() - self._intent.containers.keys():
+            await self._runtime.delete(unknown)
+        running = {identity for identity, state in self._intent.states.items() if state.running}
+        await roots.recover(self._intent.containers.keys(), running)
+        await self._worker.call(self._repin)
+        self._wants.raise_stored()
+        try:
+            await self._worker.resync(self._wants.everything(), self._wants.namespaces())
+        except ExceptionGroup as failures:
+            for failure in failures.exceptions:
+                log.error("%s", failure)
+        for sandbox in self._intent.sandboxes.values():
+            self._sandboxes.write_files(sandbox)
+        self._lifecycle.restart_the_fallen()
+
+    def _repin(self) -> None:
+        """A pin that was lost is made again from a process that lives in the namespace. On the kernel thread."""
+        self._kernel.namespaces.repair()
+        for sandbox in self._intent.sandboxes.values():
+            name = namespace_of(sandbox)
+            if sandbox.host or self._kernel.namespaces.exists(name):
+                continue
+            pids = [self._intent.state(member).pid for member in sandbox.members]
+            for pid in filter(None, pids):
+                self._kernel.namespaces.repin(name, pid)
+                break
+
+    def _surroundings(self) -> tuple[list[tuple[IPNetwork, str]], tuple[IPAddress, ...]]:
+        return kernel_probe.on_link_routes(self._kernel.mark), name_servers()
+
+    async def _remove_with_volumes(self, container: Container) -> None:
+        """``--rm``: anonymous volumes go with their container."""
+        await self.containers.remove_stopped(container, volumes=True)
+
+    def _users_of_image(self, image_id: str) -> tuple[str, ...]:
+        return tuple(item.name for item in self._intent.containers.values() if item.image_id == image_id)
