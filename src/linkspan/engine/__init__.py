@@ -2,3 +2,7 @@
 
 ``face`` is what the API may ask and ``views`` what it is told; ``engine`` puts the nouns together.
 """
+
+from linkspan.engine.engine import Engine
+
+__all__ = ["Engine"]

@@ -324,7 +324,10 @@ class Containers:
         references = wanted.get("ancestor", ())
         if not references:
             return None
-        return self._images.descendants(references)
+        bases = [self._images.get(reference).layers for reference in references]
+        return frozenset(
+            image.id for image in self._images.list({}) for base in bases if image.layers[: len(base)] == base
+        )
 
     def _folder(self, container_id: str) -> Path:
         return self._config.data_root / "containers" / container_id

@@ -21,7 +21,8 @@ from linkspan.engine.surroundings import name_servers
 from linkspan.engine.system import System
 from linkspan.engine.volumes import Volumes
 from linkspan.engine.wants import Wants
-from linkspan.images.rootfs import RootFileSystems, choose_driver
+from linkspan.images.face import ImageUser
+from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
 from linkspan.ipam.book import Book
 from linkspan.kernel import netns
@@ -70,15 +71,19 @@ class Engine:
         self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
         self._worker.start()
         facts = await self._worker.call(kernel_probe.facts, instance, group)
-        driver, storage_warning = choose_driver(config.data_root, config.storage_driver)
 
         self._intent = intent = Intent(self._store)
         events = Events()
         book = Book(intent.name_of)
         self._wants = Wants(intent, facts)
         self._sandboxes = Sandboxes(config, intent, book, self._wants, self._worker)
-        roots = RootFileSystems(driver)
-        store = ImageStore(config.data_root, driver, users=self._users_of_image, insecure=config.insecure_registries)
+        store = ImageStore(
+            config.data_root,
+            users=self._users_of_image,
+            storage_driver=config.storage_driver,
+            insecure_registries=config.insecure_registries,
+        )
+        roots = store.roots
         self._runtime = Runtime(config.exec_root, instance, machine)
         waiting: Waiting[Attachment] = Waiting()
 
@@ -116,8 +121,8 @@ class Engine:
             inside,
             self._lifecycle,
         )
-        self.images = Images(store, intent, events)
-        warnings = (*machine.warnings, *((storage_warning,) if storage_warning else ()))
+        self.images = Images(store, events)
+        warnings = (*machine.warnings, *((store.warning,) if store.warning else ()))
         self.system = System(
             config,
             intent,
@@ -127,13 +132,13 @@ class Engine:
             store,
             roots,
             self._runtime,
-            driver.name,
+            store.storage_driver,
             warnings,
             instance,
         )
         for warning in warnings:
             log.warning("%s", warning)
-        await self._take_up(roots, store)
+        await self._take_up(roots)
 
     async def stop(self) -> None:
         """Lets go of everything. Containers, networks and names go on."""
@@ -145,7 +150,7 @@ class Engine:
         self._kernel.close()
         self._store.close()
 
-    async def _take_up(self, roots: RootFileSystems, store: ImageStore) -> None:
+    async def _take_up(self, roots: RootFileSystems) -> None:
         """The recovery, which is the start-up path: intent is true, everything else is made to follow it."""
         self.networks.restore()
         self.networks.ensure_predefined()
@@ -185,5 +190,9 @@ class Engine:
         """``--rm``: anonymous volumes go with their container."""
         await self.containers.remove_stopped(container, volumes=True)
 
-    def _users_of_image(self, image_id: str) -> tuple[str, ...]:
-        return tuple(item.name for item in self._intent.containers.values() if item.image_id == image_id)
+    def _users_of_image(self, image_id: str) -> tuple[ImageUser, ...]:
+        return tuple(
+            ImageUser(name=item.name, running=self._intent.state(item.id).running)
+            for item in self._intent.containers.values()
+            if item.image_id == image_id
+        )

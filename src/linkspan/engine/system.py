@@ -106,7 +106,7 @@ class System:
         )
         images = self._images.list({})
         return DiskUsage(
-            layers_size=await self._images.layers_size(),
+            layers_size=self._images.layers_size(),
             images=images,
             containers=measured,
             volumes=await asyncio.to_thread(self._volumes.usage),
