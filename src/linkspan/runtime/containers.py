@@ -18,6 +18,7 @@ import contextlib
 import itertools
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from linkspan.runtime.conmon import Conmon, Created, Launch, closes_stdin, remov
 from linkspan.runtime.execution import ExecLaunch, ExecSession, execute
 from linkspan.runtime.failures import failure_of
 from linkspan.runtime.launcher import Launcher
+from linkspan.runtime.logs import Entry, read_log
 from linkspan.runtime.monitor import Exit, Monitor
 from linkspan.runtime.probe import Machine
 from linkspan.runtime.resources import limits
@@ -158,8 +160,9 @@ class Runtime:
         await self._do(container, "pause")
 
     async def unpause(self, container: str) -> None:
-        """Lets them run again."""
-        await self._do(container, "resume")
+        """Lets them run again; no error when they already do."""
+        if cgroups.is_frozen(self.machine.facts.cgroups, self._of(container).cgroups_path):
+            await self._do(container, "resume")
 
     async def update(self, container: str, resources: Resources) -> None:
         """Changes cgroup limits of a running container; fields that are 0 stay. RuntimeFailure if refused."""
@@ -184,6 +187,21 @@ class Runtime:
         monitor = self._of(container)
         once = (monitor.bundle / "stdin-once").exists()
         return attachment.connect(monitor.bundle, monitor.parked if once else None)
+
+    def logs(
+        self,
+        container: str,
+        path: Path,
+        *,
+        follow: bool,
+        tail: int | None,
+        since: float = 0.0,
+        until: float = 0.0,
+    ) -> AsyncIterator[Entry]:
+        """The container's log as ``logs.read_log`` reads it; ``follow`` goes on until the container has ended."""
+        monitor = self._monitors.get(container)
+        over = monitor.ended if follow and monitor is not None else None
+        return read_log(path, over=over, tail=tail, since=since, until=until)
 
     async def resize(self, container: str, rows: int, columns: int) -> None:
         """Sets the size of its terminal (conmon's ``ctl`` fifo, message 1). Conflict when it has ended."""
