@@ -14,6 +14,7 @@ import logging
 import socket as sockets
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import cast
 
 import h11
 
@@ -120,12 +121,11 @@ class Connection(asyncio.Protocol):
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a stream transport is needed, not {type(transport).__name__}")
-        self._transport = transport
-        self._outlet = Outlet(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports only look like asyncio's
+        self._transport = stream
+        self._outlet = Outlet(stream)
         if LOG.isEnabledFor(logging.DEBUG):
-            LOG.debug("client: %s", _peer(transport))
+            LOG.debug("client: %s", _peer(stream))
         self._task = asyncio.get_running_loop().create_task(self._serve())
         self._task.add_done_callback(self._ended)
 
