@@ -25,6 +25,7 @@ own_folder = pytest.StashKey[Path]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("linkspan")
     group.addoption("--full", action="store_true", help="also run tests marked fullkernel and long")
+    group.addoption("--keep-files", action="store_true", help="keep the folder with the tests' temporary files")
     group.addoption("--strict-traces", action="store_true", help="count every new link, table, mount, cgroup, process")
 
 
@@ -67,7 +68,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config.stash[left_over] = found
     if found:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif own_folder in config.stash and session.exitstatus == pytest.ExitCode.OK:
+    elif own_folder in config.stash and not config.option.keep_files:
         shutil.rmtree(config.stash[own_folder], ignore_errors=True)
 
 
