@@ -22,7 +22,7 @@ from linkspan.kernel.state import State
 pytestmark = pytest.mark.kernel
 
 INSTANCE = "cafe0123"
-few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
     """The steps as the kernel is asked for them.
 
     Deletes of links and namespaces among ``lazy`` become one discard, in the order of ranks: after published
-    ports, addresses and routes went, before filters go. None does when a name of theirs is wanted again at once.
+    ports, addresses and routes went, before filters go. None does when one of their names is wanted again at once.
     """
     everything = tuple(steps)
     discards: list[Step] = []
@@ -253,12 +253,13 @@ def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
 
 
 def _goes_before(step: Step, rank: int) -> bool:
-    return isinstance(step, Delete) and not step.implied and step.object.rank > rank
+    return isinstance(step, Delete) and not step.implied and step.object.rank >= rank
 
 
 def namespaces_of(items: Iterable[Object]) -> set[str]:
     """Names of the namespaces that these objects are, or stand in."""
-    return {place[1] for item in items for place in (*item.provides(), *item.needs()) if place[0] == "namespace"}
+    every = (place for item in items for place in (*item.provides(), *item.needs(), *item.softly_needs()))
+    return {place[1] for place in every if place[0] == "namespace"}
 
 
 def blame(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> KernelFailure:

@@ -107,7 +107,8 @@ class FakeKernel:
             return 0
         item = step.object
         present = self._objects.get(item.key)
-        for place in item.needs():
+        inside = item.softly_needs() if isinstance(item, Veth) else ()
+        for place in (*item.needs(), *inside):
             if place not in self._places:
                 return MISSING[place[0]]
         match item:
@@ -138,7 +139,7 @@ class FakeKernel:
         item = self._objects.get(key)
         if item is None:
             return
-        for fallen in with_dependents({key}, self._objects, softly=False):
+        for fallen in with_dependents({key}, self._objects, softly=isinstance(item, Namespace)):
             gone = self._objects.pop(fallen)
             self._places.difference_update(gone.provides())
             self._forget_ports(gone)

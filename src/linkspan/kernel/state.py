@@ -238,7 +238,8 @@ class Veth(KernelObject, frozen=True, kw_only=True):
     def provides(self) -> tuple[Place, ...]:
         return (("link", HOST, self.name), ("link", self.peer_namespace, self.peer_name))
 
-    def needs(self) -> tuple[Place, ...]:
+    def softly_needs(self) -> tuple[Place, ...]:
+        """Our pin goes at once, the namespace later (net_namespace.c, cleanup_net), or never while a process uses it."""
         return _inside(self.peer_namespace)
 
     def follows(self) -> tuple[Place, ...]:
