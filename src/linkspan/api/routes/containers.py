@@ -48,8 +48,9 @@ async def list_all(engine: EngineFace, request: Request) -> Answer:
         everything=query.flag("all") or limit > 0 or "status" in filters or "exited" in filters,
         filters=filters,
         limit=max(limit, 0),
-        size=query.flag("size"),
     )
+    if query.flag("size"):
+        views = tuple([await engine.containers.with_size(view) for view in views])
     now = time.time()
     return json_reply([wire.summary(view, now=now, version=request.version) for view in views])
 
@@ -62,7 +63,9 @@ async def create(engine: EngineFace, request: Request) -> Answer:
 
 
 async def inspect(engine: EngineFace, request: Request) -> Answer:
-    view = engine.containers.get(request.parameters["id"], size=request.query.flag("size"))
+    view = engine.containers.get(request.parameters["id"])
+    if request.query.flag("size"):
+        view = await engine.containers.with_size(view)
     return json_reply(wire.inspect(view, version=request.version))
 
 

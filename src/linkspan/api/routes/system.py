@@ -56,7 +56,7 @@ async def disk_usage(engine: EngineFace, request: Request) -> Answer:
     kinds = frozenset(request.query.all("type"))
     if unknown := kinds - _KINDS:
         raise InvalidRequest(f"unknown object type: {sorted(unknown)[0]}")
-    usage = engine.system.disk_usage()
+    usage = await engine.system.disk_usage()
     return json_reply(wire.disk_usage(usage, now=time.time(), version=request.version, kinds=kinds))
 
 
