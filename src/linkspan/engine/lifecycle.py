@@ -151,8 +151,6 @@ class Lifecycle:
             if number == SIGKILL or number == self._launching.stop_signal(container):
                 self._put(container.id, msgspec.structs.replace(state, stopped_by_user=True))
             await self._runtime.kill(container.id, number)
-            if number == SIGKILL and state.status == "paused":
-                await self._runtime.unpause(container.id)
             watcher = self._watchers.get(container.id)
         self._publish(container, "kill", signal=str(number))
         if number == SIGKILL and watcher is not None:
@@ -297,18 +295,27 @@ class Lifecycle:
                 return
             self._put(identity, msgspec.structs.replace(state, stopped_by_user=True))
             number = signal_number(signal) if signal else self._launching.stop_signal(container)
-            await self._runtime.kill(identity, number)
-            if state.status == "paused":
+            with contextlib.suppress(Conflict):  # it has just ended by itself: the watcher is about to say so
+                await self._runtime.kill(identity, number)
+            if state.status == "paused" and number != SIGKILL:
                 await self._runtime.unpause(identity)
         self._publish(container, "kill", signal=str(number))
-        patience = timeout if timeout is not None else container.spec.stop_timeout
-        seconds = STOP_TIMEOUT if patience is None else patience
-        done, _ = await asyncio.wait([watcher], timeout=None if seconds < 0 else seconds)
+        done, _ = await asyncio.wait([watcher], timeout=self._patience(container, timeout, number))
         if not done:
-            await self._runtime.kill(identity, SIGKILL)
+            with contextlib.suppress(Conflict):
+                await self._runtime.kill(identity, SIGKILL)
             done, _ = await asyncio.wait([watcher], timeout=KILL_TIMEOUT)
         if not done:
             raise Conflict(f"container {container.name} does not end, though it was killed")
+
+    @staticmethod
+    def _patience(container: Container, timeout: int | None, number: int) -> float | None:
+        """Seconds until SIGKILL follows; None: never."""
+        if number == SIGKILL:
+            return KILL_TIMEOUT
+        asked = timeout if timeout is not None else container.spec.stop_timeout
+        seconds = STOP_TIMEOUT if asked is None else asked
+        return None if seconds < 0 else seconds
 
     async def _stop_restarting(self, container: Container) -> None:
         async with self.lock(container.id):

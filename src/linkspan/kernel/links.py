@@ -20,6 +20,7 @@ from linkspan.kernel.wire import link, nsid
 from linkspan.kernel.wire.link import Link
 from linkspan.kernel.wire.message import attribute, number, text
 
+SMALLEST_MTU6 = 1280
 ELSEWHERE = "?"
 """What the namespace of a peer is called when it is none of ours: somebody moved the interface."""
 
@@ -91,7 +92,7 @@ class Links:
         """Makes a bridge, marks it, brings it up. Success when it is there already and equal."""
         self._check_alias(bridge.alias)
         socket = self.socket(bridge.namespace)
-        request = link.create_bridge(name=bridge.name, mac=bridge.mac, group=bridge.group)
+        request = link.create_bridge(name=bridge.name, mac=bridge.mac, mtu=bridge.mtu, group=bridge.group)
         try:
             socket.request(request)
         except NetlinkError as error:
@@ -103,8 +104,9 @@ class Links:
             return
         index = socket.index(bridge.name)
         with self._deleted_on_failure(socket, index):
-            parts = [text(link.IFLA_IFALIAS, bridge.alias), number(link.IFLA_MTU, bridge.mtu), *self._quiet()]
+            parts = [text(link.IFLA_IFALIAS, bridge.alias), number(link.IFLA_MTU, bridge.mtu)]
             socket.request(link.change(index, *parts))
+            socket.request(link.change(index, self._policy(bridge.mtu)))
             if bridge.gso_max_size > link.LEGACY_GSO:
                 self._let_sizes_grow(socket, index)
                 socket.request(link.change(index, link.offload_sizes(bridge.gso_max_size)))
@@ -135,9 +137,10 @@ class Links:
             attribute(link.IFLA_ADDRESS, link.mac_bytes(bridge.mac)),
             number(link.IFLA_GROUP, bridge.group),
             *sizes(found, bridge.mtu, bridge.gso_max_size),
-            *self._quiet(),
         ]
-        self.socket(bridge.namespace).request(link.change(found.index, *parts, up=True))
+        socket = self.socket(bridge.namespace)
+        socket.request(link.change(found.index, *parts))
+        socket.request(link.change(found.index, self._policy(bridge.mtu), up=True))
 
     def read_bridge(self, namespace: str, found: Link) -> Bridge:
         """A link of kind bridge as state."""
@@ -155,8 +158,8 @@ class Links:
     def create_veth(self, veth: Veth) -> None:
         """Makes a pair with its peer inside the namespace, both ends up. Success when it is there and equal.
 
-        All or nothing: a pair that cannot be finished is deleted again. The host's end gets no link-local address:
-        it is told so before its peer comes up, and no address is made before that.
+        All or nothing: a pair that cannot be finished is deleted again. The kernel would make link-local addresses
+        when the peer comes up, so both ends are told before not to.
         """
         self._check_alias(veth.alias)
         inside = self.socket(veth.peer_namespace)
@@ -164,11 +167,13 @@ class Links:
             return
         index = self._host.index(veth.name)
         with self._deleted_on_failure(self._host, index):
-            parts = [text(link.IFLA_IFALIAS, veth.alias), *self._quiet()]
+            parts = [text(link.IFLA_IFALIAS, veth.alias), self._policy(veth.mtu)]
             if veth.hairpin or veth.isolated:
                 parts.append(link.port_settings(hairpin=veth.hairpin, isolated=veth.isolated))
             self._host.request(link.change(index, *parts))
-            inside.request(link.change(inside.index(veth.peer_name), up=True))
+            peer = inside.index(veth.peer_name)
+            inside.request(link.change(peer, self._policy(veth.mtu)))
+            inside.request(link.change(peer, up=True))
 
     def _make_veth(self, veth: Veth) -> bool:
         """Creates the pair. False when it is there already and equal."""
@@ -186,27 +191,31 @@ class Links:
             )
             try:
                 self._host.request(request)
+                return True
             except NetlinkError as error:
                 if error.errno != errno.EEXIST:
                     raise
-                if self._stands(veth, descriptor):
-                    return False
-                self._host.request(request)
+            if self._stands(veth, descriptor):
+                return False
+            self._host.request(request)
         return True
 
     def _stands(self, veth: Veth, descriptor: int) -> bool:
-        """Whether the pair is there and equal. A pair that is going away with its namespace is removed at once."""
-        if self.find(HOST, veth.name) is None:
-            raise Foreign(f"an interface {veth.peer_name} exists already in namespace {veth.peer_namespace}")
-        found = self._ours(HOST, veth.name)
-        number_here = nsid.decode(self._host.get(nsid.get(descriptor)))
-        live = self.read_veth(found, {found.master: veth.master}, {number_here: veth.peer_namespace})
-        if live is None or self._mark.discarded(found):
-            self._host.request(link.delete(found.index))
+        """Whether the pair is there and equal. False: it was going away, and now it is gone. Foreign otherwise."""
+        found = self.find(HOST, veth.name)
+        if found is None:
+            if self.find(veth.peer_namespace, veth.peer_name) is not None:
+                raise Foreign(f"an interface {veth.peer_name} exists already in namespace {veth.peer_namespace}")
             return False
-        if found.master and self._host.index(veth.master or veth.name) != found.master:
-            raise Foreign(f"a veth {veth.name} of ours exists under another bridge")
-        if live != veth:
+        if not self._mark.ours(found):
+            raise Foreign(f"an interface {veth.name} exists that is not ours")
+        master = {self._host.index(veth.master): veth.master} if veth.master else {}
+        inside = {nsid.decode(self._host.get(nsid.get(descriptor))): veth.peer_namespace}
+        live = None if self._mark.discarded(found) else self.read_veth(found, master, inside)
+        if live is None:
+            self._delete_index(self._host, found.index)
+            return False
+        if live != veth or (found.master and not veth.master):
             raise Foreign(f"a veth {veth.name} of ours exists with other settings")
         return True
 
@@ -220,9 +229,9 @@ class Links:
             number(link.IFLA_GROUP, veth.group),
             number(link.IFLA_MASTER, master),
             *sizes(found, veth.mtu, veth.gso_max_size),
-            *self._quiet(),
         ]
-        self._host.request(link.change(found.index, *parts, up=True))
+        self._host.request(link.change(found.index, *parts))
+        self._host.request(link.change(found.index, self._policy(veth.mtu), up=True))
         if master:
             port = link.port_settings(hairpin=veth.hairpin, isolated=veth.isolated)
             self._host.request(link.change(found.index, port))
@@ -287,8 +296,9 @@ class Links:
         if not alias.startswith(self._mark.prefix):
             raise ValueError(f"the alias {alias!r} does not begin with our mark {self._mark.prefix!r}")
 
-    def _quiet(self) -> list[bytes]:
-        return [link.no_link_local()] if self._ipv6 else []
+    def _policy(self, mtu: int) -> bytes:
+        """A link below IPv6's smallest MTU (RFC 8200, 5) has no IPv6, and the kernel refuses to hear of it."""
+        return link.address_policy(ipv6=self._ipv6 and mtu >= SMALLEST_MTU6)
 
     @contextlib.contextmanager
     def _deleted_on_failure(self, socket: Netlink, index: int) -> Iterator[None]:

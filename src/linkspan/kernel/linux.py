@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 from pathlib import Path
 
+import msgspec
+
 from linkspan.kernel import addresses, announce, netns, sysctls, tables
 from linkspan.kernel.diff import Create, Delete, Step, Update
 from linkspan.kernel.face import StepFailed
@@ -38,6 +40,9 @@ from linkspan.kernel.trash import Trash
 from linkspan.kernel.wire import link, nsid
 from linkspan.kernel.wire.link import Counters, Link
 
+SWEEP = 16
+"""Links deleted in one go: about 30 ms under the kernel's network lock."""
+
 
 class LinuxKernel:
     """The kernel as seen from the namespace of the thread that makes this object.
@@ -58,6 +63,9 @@ class LinuxKernel:
         self._sysctls: dict[Key, Sysctl] = {}
         self._tabled: set[str] = {HOST}
         self._trash = Trash(self.host, self.namespaces, self.mark)
+        # What an earlier daemon discarded and did not live to delete.
+        while self._trash.sweep(SWEEP):
+            pass
 
     def close(self) -> None:
         """Closes every socket. What is in the kernel stays."""
@@ -257,7 +265,7 @@ class LinuxKernel:
                 for item in told:
                     value = sysctls.read(item.path)
                     if value is not None:
-                        yield Sysctl(namespace=namespace, path=item.path, value=value, link=item.link)
+                        yield msgspec.structs.replace(item, value=value)
 
     @contextlib.contextmanager
     def _inside(self, namespace: str) -> Iterator[None]:
@@ -284,7 +292,7 @@ class LinuxKernel:
         """Puts veths (by the host end's name) and namespaces out of the way at once; ``sweep`` deletes them."""
         self._trash.discard(veths, namespaces)
 
-    def sweep(self, limit: int = 16) -> int:
+    def sweep(self, limit: int = SWEEP) -> int:
         """Really deletes up to ``limit`` discarded veths and namespaces of each; returns how many are left."""
         return self._trash.sweep(limit)
 

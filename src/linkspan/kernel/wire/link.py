@@ -7,6 +7,7 @@ import struct
 import msgspec
 
 from linkspan.kernel.wire.message import (
+    AF_INET,
     AF_INET6,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -58,11 +59,15 @@ IFLA_BRPORT_MODE = 4
 """Hairpin."""
 IFLA_BRPORT_ISOLATED = 33
 VETH_INFO_PEER = 1
+IFLA_INET_CONF = 1
+IPV4_DEVCONF_PROMOTE_SECONDARIES = 20
+"""linux/ip.h."""
 IFLA_INET6_ADDR_GEN_MODE = 8
 IN6_ADDR_GEN_MODE_NONE = 1
 
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
+ETH_DATA_LEN = 1500
 LEGACY_GSO = 65536
 """Sizes above need the attributes of BIG TCP."""
 
@@ -167,17 +172,18 @@ def dump(*, counters: bool = False) -> Request:
     return Request(RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + mask)
 
 
-def create_bridge(*, name: str, mac: str, group: int) -> Request:
+def create_bridge(*, name: str, mac: str, mtu: int, group: int) -> Request:
     """A bridge, still down, without spanning tree and forward delay. EEXIST when the name is taken.
 
-    Its MTU is not given here: the kernel keeps only an MTU that was set later, else it follows the ports'. Nor are
-    its sizes: a bridge takes large ones only after it had a port that does.
+    It is born one byte off its MTU, so that setting that is a change: only then the kernel does not let the MTU
+    follow the ports'. Its offload sizes come later too: a bridge takes large ones only after it had a port that does.
     """
     settings = number(IFLA_BR_FORWARD_DELAY, 0) + number(IFLA_BR_STP_STATE, 0)
     body = (
         IFINFO.pack(0, 0, 0, 0, 0)
         + text(IFLA_IFNAME, name)
         + attribute(IFLA_ADDRESS, mac_bytes(mac))
+        + number(IFLA_MTU, mtu + 1 if mtu < ETH_DATA_LEN else mtu - 1)
         + number(IFLA_GROUP, group)
         + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge") + nested(IFLA_INFO_DATA, settings))
     )
@@ -227,9 +233,15 @@ def port_settings(*, hairpin: bool, isolated: bool) -> bytes:
     return nested(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge") + nested(IFLA_INFO_SLAVE_DATA, settings))
 
 
-def no_link_local() -> bytes:
-    """Attribute for ``change``: the kernel makes no link-local address (addrgenmode none)."""
-    return nested(IFLA_AF_SPEC, nested(AF_INET6, octet(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)))
+def address_policy(*, ipv6: bool) -> bytes:
+    """Attribute for ``change``: addresses come and go by our word alone.
+
+    IPv4: removing an address leaves the others of its subnet (promote_secondaries). IPv6: the kernel makes no
+    link-local address (addrgenmode none); EAFNOSUPPORT where there is no IPv6.
+    """
+    keep = nested(AF_INET, nested(IFLA_INET_CONF, number(IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)))
+    none = nested(AF_INET6, octet(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)) if ipv6 else b""
+    return nested(IFLA_AF_SPEC, keep + none)
 
 
 def offload_sizes(size: int) -> bytes:

@@ -1,0 +1,236 @@
+"""What this kernel and host can do, found by trying in a namespace that is thrown away.
+
+``facts`` feeds the planner; ``missing`` says the same to people; ``on_link_routes`` is what the address pools must
+keep clear of.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_interface
+from pathlib import Path
+
+import msgspec
+
+from linkspan.kernel import netns
+from linkspan.kernel.links import Mark
+from linkspan.kernel.netlink import Netlink, NetlinkError
+from linkspan.kernel.nft import Nft, NftError
+from linkspan.kernel.state import Facts
+from linkspan.kernel.wire import address, link, route
+from linkspan.kernel.wire.message import AF_INET6, Request, attributes
+
+BIG = 262144
+"""GSO and GRO size in bytes that measured best (64 KiB: 1, 256 KiB: 1.35 for IPv4 and 1.61 for IPv6, 512: no more)."""
+
+RTPROT_RA = 9
+"""linux/rtnetlink.h."""
+
+NAT = """add table inet probe {
+ map target { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }
+ map ways { type ifname : verdict; }
+ chain before { type nat hook prerouting priority dstnat; policy accept;
+  fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @target
+ }
+ chain after { type nat hook postrouting priority srcnat; policy accept; ip saddr 192.0.2.0/24 masquerade; }
+ chain through { type filter hook forward priority filter; policy accept;
+  ct state established accept
+  iifname vmap @ways
+ }
+}"""
+SPOOF = """add table bridge probe {
+ set ports { type ifname . ether_addr; }
+ chain before { type filter hook prerouting priority -300; policy accept; iifname . ether saddr @ports accept; }
+}"""
+
+
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What was tried, and whether it works; a text holds the kernel's refusal, empty for success."""
+
+    namespace: str = ""
+    bridge: str = ""
+    veth: str = ""
+    port_isolation: str = ""
+    big_tcp6: str = ""
+    big_tcp4: str = ""
+    nat: str = ""
+    bridge_filter: str = ""
+    ipv6: str = ""
+
+
+def facts(instance: str, group: int) -> Facts:
+    """The planner's facts. OSError when not even a namespace can be made."""
+    found = abilities()
+    with_ipv6 = not found.ipv6
+    return Facts(
+        instance=instance,
+        group=group,
+        big_tcp=not found.big_tcp6,
+        bridge_netfilter=Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
+        ipv6=with_ipv6,
+        advertised_links=advertised_links() if with_ipv6 else (),
+        default_mtu=default_mtu(),
+    )
+
+
+def missing(found: Abilities) -> tuple[str, ...]:
+    """One sentence for each ability that this kernel lacks, with what follows from it."""
+    sentences = (
+        (found.namespace, "this kernel makes no network namespaces, so only network mode host works"),
+        (found.bridge, "this kernel has no bridges (CONFIG_BRIDGE), so bridge networks cannot be made"),
+        (found.veth, "this kernel has no veth pairs (CONFIG_VETH), so containers cannot be connected"),
+        (found.port_isolation, "bridge ports cannot be isolated, so ICC off is kept by the firewall alone"),
+        (found.nat, "nftables cannot translate addresses here, so there are no published ports and no masquerading"),
+        (found.bridge_filter, "nftables has no bridge family here, so containers can forge addresses"),
+        (found.ipv6, "this kernel has no IPv6, so networks are IPv4 only"),
+        (found.big_tcp6, "this kernel takes no GSO size of 256 KiB, so container traffic has the usual speed"),
+    )
+    told = [f"{sentence} ({reason})" for reason, sentence in sentences if reason]
+    if found.big_tcp4 and not found.big_tcp6:
+        told.append("this kernel takes a GSO size of 256 KiB for IPv6 only (IPv4 since Linux 6.3)")
+    return tuple(told)
+
+
+def abilities() -> Abilities:
+    """Tries everything in a namespace of its own, in about 40 ms. Never raises for what is missing."""
+    try:
+        aside = netns.create()
+    except OSError as error:
+        reason = reason_of(error)
+        return Abilities(namespace=reason, bridge=reason, veth=reason, nat=reason, bridge_filter=reason)
+    try:
+        return Abilities(
+            bridge=tried(lambda: aside.request(bridge_request())),
+            veth=tried(lambda: aside.request(veth_request(aside))),
+            port_isolation=tried(lambda: change(aside, link.port_settings(hairpin=True, isolated=True))),
+            big_tcp6=tried(lambda: change(aside, link.offload_sizes(BIG))),
+            big_tcp4=tried(lambda: check_ipv4_size(aside)),
+            ipv6=tried(lambda: add_ipv6(aside)),
+            nat=tried(lambda: load(aside, NAT)),
+            bridge_filter=tried(lambda: load(aside, SPOOF)),
+        )
+    finally:
+        aside.close()
+
+
+def tried(attempt: Callable[[], None]) -> str:
+    """The refusal, or nothing."""
+    try:
+        attempt()
+    except (OSError, NftError) as error:
+        return reason_of(error)
+    return ""
+
+
+def reason_of(error: Exception) -> str:
+    """The kernel's own words."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def bridge_request() -> Request:
+    return link.create_bridge(name="probe0", mac="02:00:00:00:00:01", mtu=1500, group=0)
+
+
+def veth_request(aside: Netlink) -> Request:
+    try:
+        master = aside.index("probe0")
+    except NetlinkError:
+        master = 0
+    return link.create_veth(
+        name="probe1",
+        master=master,
+        mtu=1500,
+        group=0,
+        gso_max_size=link.LEGACY_GSO,
+        peer_name="probe2",
+        peer_mac="02:00:00:00:00:02",
+        peer_namespace=None,
+    )
+
+
+def change(aside: Netlink, part: bytes) -> None:
+    aside.request(link.change(aside.index("probe1"), part))
+
+
+def check_ipv4_size(aside: Netlink) -> None:
+    """Reads back what the kernel took: one that does not know the IPv4 attributes ignores them."""
+    body = aside.get(link.get_by_name("probe1"))
+    if link.IFLA_GSO_IPV4_MAX_SIZE not in attributes(body[16:]) or link.decode(body).gso_ipv4_max_size != BIG:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def add_ipv6(aside: Netlink) -> None:
+    aside.request(address.add(netns.LOOPBACK, ip_interface("fd00::1/128")))
+
+
+def load(aside: Netlink, ruleset: str) -> None:
+    descriptor = aside.namespace()
+    try:
+        with netns.entered(descriptor):
+            nft = Nft()
+    finally:
+        os.close(descriptor)
+    try:
+        nft.run([ruleset])
+    finally:
+        nft.close()
+
+
+def default_mtu() -> int:
+    """MTU in bytes of the interface with the default route (IPv4 first), 1500 without one. NetlinkError."""
+    socket = Netlink()
+    try:
+        routes = [route.decode(body) for body in socket.dump(route.dump())]
+        defaults = [item for item in routes if item.destination.prefixlen == 0 and item.index and is_main(item)]
+        if not defaults:
+            return 1500
+        best = min(defaults, key=lambda item: (item.destination.version, item.metric))
+        return link.decode(socket.get(link.get_by_index(best.index))).mtu
+    finally:
+        socket.close()
+
+
+def advertised_links() -> tuple[str, ...]:
+    """Interfaces with routes learned from router advertisements, in order. NetlinkError."""
+    socket = Netlink()
+    try:
+        routes = [route.decode(body) for body in socket.dump(route.dump(family=AF_INET6, protocol=RTPROT_RA))]
+        indexes = {item.index for item in routes if item.index and item.protocol == RTPROT_RA}
+        return tuple(sorted(link.decode(socket.get(link.get_by_index(index))).name for index in indexes))
+    finally:
+        socket.close()
+
+
+def is_main(item: route.RouteEntry) -> bool:
+    return item.kind == route.RTN_UNICAST and item.table == route.RT_TABLE_MAIN
+
+
+def on_link_routes(mark: Mark) -> list[tuple[IPv4Network | IPv6Network, str]]:
+    """Prefixes that are reached without a gateway, with the interface: routes of all tables, and addresses.
+
+    Without our own links, the loopback, link-local and multicast prefixes. For address pools to keep clear of.
+    NetlinkError.
+    """
+    socket = Netlink()
+    try:
+        links = [link.decode(body) for body in socket.dump(link.dump())]
+        foreign = {item.index: item.name for item in links if not mark.ours(item) and item.index != netns.LOOPBACK}
+        found: dict[tuple[IPv4Network | IPv6Network, str], None] = {}
+        for body in socket.dump(route.dump()):
+            entry = route.decode(body)
+            if entry.index in foreign and entry.kind == route.RTN_UNICAST and not entry.gateway:
+                found[(entry.destination, foreign[entry.index])] = None
+        for body in socket.dump(address.dump()):
+            held = address.decode(body)
+            if held.index in foreign:
+                found[(ip_interface(held.address).network, foreign[held.index])] = None
+        return [(prefix, name) for prefix, name in found if counts(prefix)]
+    finally:
+        socket.close()
+
+
+def counts(prefix: IPv4Network | IPv6Network) -> bool:
+    """Whether a prefix can stand in a pool's way."""
+    return prefix.prefixlen > 0 and not prefix.is_link_local and not prefix.is_multicast
