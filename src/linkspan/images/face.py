@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Removal = tuple[Literal["Untagged", "Deleted"], str]
+"""One line of ``rmi`` or ``prune``: a familiar reference, or the id of an image or a layer."""
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,3 +29,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     stream: str = ""
     """For ``load``: a line for the person instead of ``status``."""
     aux: dict[str, str] = {}
+
+
+class ImageUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that was made from an image."""
+
+    name: str
+    running: bool
