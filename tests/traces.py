@@ -1,7 +1,7 @@
 """What Linkspan can leave on a machine: links, tables, pins, mounts, cgroups, processes. Read before and after.
 
-On a machine of our own (``strict``) everything new counts. On one where other things come and go, only what carries
-a mark of this test run does: its temporary folder, or the instance id of a daemon that it started.
+On a machine of our own (``strict``) everything new counts. On one where other things come and go, only what has our
+name or the temporary folder of this test run in it does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 PROGRAMS = {"conmon", "crun", "runc", "nginx", "skopeo", "umoci"}
@@ -17,16 +17,15 @@ PROGRAMS = {"conmon", "crun", "runc", "nginx", "skopeo", "umoci"}
 CGROUP_DEPTH = 4
 
 
-def snapshot(folder: Path, instances: Collection[str], *, strict: bool) -> set[str]:
+def snapshot(folder: Path, *, strict: bool) -> set[str]:
     """Traces as lines that a person can read."""
-    marks = (*(f"linkspan:{instance}" for instance in instances), *(f"linkspan-{instance}" for instance in instances))
     return {
-        *(f"link {line}" for line in links() if strict or any(mark in line for mark in marks)),
+        *(f"link {line}" for line in links() if strict or " linkspan:" in line),
         *(f"nftables table {name}" for name in tables() if strict or "linkspan" in name),
         *(f"namespace pin /run/netns/{name}" for name in (pins() if strict else ())),
         *(f"mount {path}" for path in mounts() if strict or Path(path).is_relative_to(folder)),
-        *(f"cgroup {path}" for path in cgroups() if strict or any(mark in path for mark in marks)),
-        *(f"process {line}" for line in processes(str(folder), marks, strict=strict)),
+        *(f"cgroup {path}" for path in (cgroups() if strict else ())),
+        *(f"process {line}" for line in processes(str(folder), strict=strict)),
     }
 
 
@@ -74,20 +73,19 @@ def cgroups() -> Iterator[str]:
             below.clear()
 
 
-def processes(folder: str, marks: Collection[str], *, strict: bool) -> Iterator[str]:
-    """Processes whose command line names the folder, or whose cgroup carries a mark. Never this one or a parent."""
+def processes(folder: str, *, strict: bool) -> Iterator[str]:
+    """Processes whose command line names the folder. Never this one or a parent."""
     mine = lineage()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) in mine:
             continue
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            groups = (entry / "cgroup").read_text()
         except OSError:  # it ended
             continue
         words = command.split()
         named = strict and bool(words) and os.path.basename(words[0]).rstrip(":") in PROGRAMS
-        if folder in command or named or any(mark in groups for mark in marks):
+        if folder in command or named:
             yield f"{entry.name} {command[:160]}"
 
 
