@@ -148,7 +148,7 @@ def _is_self_bind(path: str, mounts: tuple[MountEntry, ...]) -> bool:
     parent = _holder(os.path.dirname(path), mounts)
     if parent is None or parent.device != entry.device:
         return False
-    return entry.root == os.path.normpath(parent.root + "/" + os.path.relpath(path, parent.point))
+    return entry.root == os.path.join(parent.root, os.path.relpath(path, parent.point))
 
 
 def _unescape(text: str) -> str:
