@@ -1,0 +1,87 @@
+"""``linkspan rmi``, ``tag`` and ``image prune``."""
+
+from __future__ import annotations
+
+import sys
+
+from linkspan.cli.client import Query, filters, segment
+from linkspan.cli.documents import Json, number, sequence, text
+from linkspan.cli.failure import DaemonError
+from linkspan.cli.grammar import Command, Option
+from linkspan.cli.human import decimal_size
+from linkspan.cli.outcome import confirmed, each
+from linkspan.cli.pulling import split_reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from linkspan.cli.call import Call
+
+
+def remove(call: Call) -> int:
+    query: Query = {"force": call.parsed.flag("force") or None, "noprune": call.parsed.flag("no-prune") or None}
+
+    def delete(name: str) -> None:
+        try:
+            print_removed(sequence(call.client.delete(f"/images/{segment(name)}", query)))
+        except DaemonError as failure:
+            if failure.code != 404 or not call.parsed.flag("force"):
+                raise
+            print(failure.message, file=sys.stderr)
+
+    return each(call.words, delete, echo=False)
+
+
+def print_removed(items: list[Json]) -> None:
+    for item in items:
+        for word in ("Untagged", "Deleted"):
+            if text(item, word):
+                print(f"{word}: {text(item, word)}")
+
+
+def tag(call: Call) -> int:
+    source, target = call.words
+    repository, label = split_reference(target)
+    call.client.post(f"/images/{segment(source)}/tag", {"repo": repository, "tag": label})
+    return 0
+
+
+def prune(call: Call) -> int:
+    every = call.parsed.flag("all")
+    what = "images without at least one container associated to them" if every else "dangling images"
+    if not confirmed(f"This will remove all {what}.", call.parsed.flag("force")):
+        return 0
+    wanted = [*call.parsed.texts("filter"), f"dangling={'false' if every else 'true'}"]
+    answer = call.client.post("/images/prune", {"filters": filters(wanted)})
+    deleted = sequence(answer, "ImagesDeleted")
+    if deleted:
+        print("Deleted Images:")
+        print_removed(deleted)
+        print()
+    print(f"Total reclaimed space: {decimal_size(number(answer, 'SpaceReclaimed'))}")
+    return 0
+
+
+COMMANDS = {
+    "image rm": Command(
+        remove,
+        arguments="IMAGE [IMAGE...]",
+        least=1,
+        most=None,
+        nouns=("image",),
+        options=(
+            Option("force", "flag", "Even when a stopped container uses it", short="f"),
+            Option("no-prune", "flag", "Keep parents without a name"),
+        ),
+    ),
+    "image tag": Command(
+        tag, arguments="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", least=2, most=2, nouns=("image", "image")
+    ),
+    "image prune": Command(
+        prune,
+        options=(
+            Option("all", "flag", "All that no container uses, named ones too", short="a"),
+            Option("filter", "filter", "Only what matches (label=…, until=…)"),
+            Option("force", "flag", "Do not ask", short="f"),
+        ),
+    ),
+}

@@ -1,0 +1,70 @@
+"""``linkspan network connect`` and ``disconnect``."""
+
+from __future__ import annotations
+
+from linkspan.cli.client import segment
+from linkspan.cli.documents import Json
+from linkspan.cli.grammar import Command, Option, Parsed
+from linkspan.cli.network_option import Attachment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from linkspan.cli.call import Call
+
+CONNECT_OPTIONS = (
+    Option("alias", "strings", "Another name for the container on this network"),
+    Option("driver-opt", "strings", "Option for the driver (key=value)"),
+    Option("gw-priority", "int", "The network with the highest one gives the default gateway"),
+    Option("ip", "string", "IPv4 address"),
+    Option("ip6", "string", "IPv6 address"),
+    Option("link", "list", "Link to another container (name:alias)"),
+    Option("link-local-ip", "strings", "Link-local address"),
+    Option("mac-address", "string", "MAC address"),
+)
+
+
+def connect(call: Call) -> int:
+    network, container = call.words
+    body: dict[str, Json] = {"Container": container, "EndpointConfig": endpoint(call.parsed)}
+    call.client.post(f"/networks/{segment(network)}/connect", body=body)
+    return 0
+
+
+def endpoint(parsed: Parsed) -> dict[str, Json]:
+    """The endpoint that the flags describe."""
+    attachment = Attachment("")
+    attachment.aliases = parsed.texts("alias")
+    attachment.ipv4, attachment.ipv6 = parsed.text("ip"), parsed.text("ip6")
+    attachment.link_local = parsed.texts("link-local-ip")
+    attachment.links = parsed.texts("link")
+    attachment.mac = parsed.text("mac-address")
+    attachment.driver_options = parsed.pairs("driver-opt")
+    attachment.gateway_priority = parsed.number("gw-priority")
+    return attachment.endpoint()
+
+
+def disconnect(call: Call) -> int:
+    network, container = call.words
+    body: dict[str, Json] = {"Container": container, "Force": call.parsed.flag("force")}
+    call.client.post(f"/networks/{segment(network)}/disconnect", body=body)
+    return 0
+
+
+COMMANDS = {
+    "network connect": Command(
+        connect,
+        arguments="NETWORK CONTAINER",
+        least=2,
+        most=2,
+        nouns=("network", "container"),
+        options=CONNECT_OPTIONS,
+    ),
+    "network disconnect": Command(
+        disconnect,
+        arguments="NETWORK CONTAINER",
+        least=2,
+        most=2,
+        nouns=("network", "container"),
+        options=(Option("force", "flag", "Even when the container is gone", short="f"),),
+    ),
+}
