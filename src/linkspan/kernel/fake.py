@@ -107,10 +107,10 @@ class FakeKernel:
             return 0
         item = step.object
         present = self._objects.get(item.key)
-        inside = item.softly_needs() if isinstance(item, Veth) else ()
-        for place in (*item.needs(), *inside):
+        needed = item.softly_needs() if isinstance(item, Veth) else item.needs()
+        for place in sorted(needed, key=lambda place: place[0] != "namespace"):
             if place not in self._places:
-                return MISSING[place[0]]
+                return errno.ENOENT if isinstance(item, Sysctl) else MISSING[place[0]]
         match item:
             case Veth(master=master) if master and not isinstance(self._objects.get(("link", HOST, master)), Bridge):
                 return errno.ENODEV

@@ -27,6 +27,8 @@ from linkspan.kernel.state import (
 
 ORDINARY_SIZE = 65536
 """GSO_LEGACY_MAX_SIZE in linux/netdevice.h: the size that every link is born with, bytes."""
+PASSING = "lsgso0"
+"""A port for a moment: a bridge takes large sizes only after it had a port that can."""
 MAIN_TABLE = 254
 SHORT = 12
 """Digits of an id that are shown."""
@@ -131,17 +133,18 @@ def _update(before: Object, item: Object) -> Iterator[str]:
 def _create_bridge(item: Bridge) -> Iterator[str]:
     ip, name = _ip(item.namespace), _word(item.name)
     kind = "type bridge stp_state 0 forward_delay 0"
-    yield f"{ip} link add name {name} address {item.mac} group {item.group}{_born(item.gso_max_size)} {kind}"
+    yield f"{ip} link add name {name} address {item.mac} group {item.group} {kind}"
     yield f"{ip} link set dev {name} addrgenmode none"
     yield from _set_bridge(item, None)
+    if item.gso_max_size != ORDINARY_SIZE:
+        yield f"{ip} link add name {PASSING} master {name} type veth"
+        yield f"{ip} link del dev {PASSING}"
+        yield _set_sizes(item.namespace, item.name, item.gso_max_size)
     yield f"{ip} link set dev {name} up"
 
 
 def _set_bridge(item: Bridge, before: Bridge | None) -> Iterator[str]:
-    """What differs. The MTU is set even at birth: one that nobody set follows the smallest port's.
-
-    Grown-up bridges take large GSO and GRO sizes only once they have a port that can.
-    """
+    """What differs."""
     settings = [
         ("address", item.mac, before is not None and before.mac != item.mac),
         ("mtu", str(item.mtu), before is None or before.mtu != item.mtu),

@@ -239,7 +239,7 @@ class Veth(KernelObject, frozen=True, kw_only=True):
         return (("link", HOST, self.name), ("link", self.peer_namespace, self.peer_name))
 
     def softly_needs(self) -> tuple[Place, ...]:
-        """Our pin goes at once, the namespace later (net_namespace.c, cleanup_net), or never while a process uses it."""
+        """Our pin goes at once, the namespace later (net_namespace.c, cleanup_net), or never while it is used."""
         return _inside(self.peer_namespace)
 
     def follows(self) -> tuple[Place, ...]:
