@@ -23,6 +23,7 @@ from linkspan.plan.sandbox import namespace_of
 from linkspan.runtime import archive
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.containers import Runtime
+from linkspan.runtime.logs import Entry
 from linkspan.runtime.rooted import Root
 
 STATS_INTERVAL = 1.0
@@ -128,7 +129,7 @@ class Inside:
             raise NotSupported(
                 "configured logging driver does not support reading", remedy="create the container without it"
             )
-        lines = self._runtime.logs(
+        entries = self._runtime.logs(
             container.id,
             self._launching.log_path(container.id),
             follow=follow and self._intent.state(container.id).running,
@@ -137,7 +138,7 @@ class Inside:
             until=until,
         )
         wanted = {number for number, asked in ((1, stdout), (2, stderr)) if asked}
-        return _only(lines, wanted)
+        return _lines(entries, wanted)
 
     async def top(self, reference: str, ps_args: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         """The container's processes as ``ps`` shows them, with the host's pids."""
@@ -274,10 +275,10 @@ def _stat_of(found: archive.PathStat) -> PathStat:
     return PathStat(name=found.name, size=found.size, mode=found.mode, mtime=found.mtime, link_target=found.link_target)
 
 
-async def _only(lines: AsyncIterator[LogLine], wanted: set[int]) -> AsyncIterator[LogLine]:
-    async for line in lines:
-        if line.stream in wanted:
-            yield line
+async def _lines(entries: AsyncIterator[Entry], wanted: set[int]) -> AsyncIterator[LogLine]:
+    async for entry in entries:
+        if entry.stream in wanted:
+            yield LogLine(stream=entry.stream, time=entry.time, data=entry.data)
 
 
 async def _until_closed(chunks: AsyncIterator[bytes], stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from linkspan.engine.intent import Intent
 from linkspan.engine.presentation import Presentation
 from linkspan.engine.views import DiskUsage, SystemInfo
 from linkspan.engine.volumes import Volumes
+from linkspan.images.login import login
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
 from linkspan.ipam.pools import DEFAULT_POOLS
@@ -118,7 +119,7 @@ class System:
 
     async def login(self, server: str, username: str, password: str) -> str:
         """Tries a login at a registry. RegistryFailure when it refuses."""
-        await self._images.login(server, username, password)
+        await login(server, username, password, self._config.insecure_registries)
         return "Login Succeeded"
 
 
