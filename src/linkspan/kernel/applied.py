@@ -149,8 +149,8 @@ class Applied:
     def _ask(self, batch: Batch, done: list[Step]) -> None:
         """Asks the kernel for these steps and notes in ``done`` what it did. Raises StepFailed and OSError."""
         try:
-            if batch.discards and self._bin is not None:
-                self._discard(self._bin, [step.object for step in batch.steps])
+            if batch.discards:
+                self._discard([step.object for step in batch.steps])
             else:
                 self._kernel.apply(batch.steps)
         except StepFailed as failure:
@@ -158,10 +158,11 @@ class Applied:
             raise
         done.extend(batch.steps)
 
-    def _discard(self, bin: Discarding, items: Sequence[Object]) -> None:
+    def _discard(self, items: Sequence[Object]) -> None:
         veths = [item for item in items if isinstance(item, Veth)]
         namespaces = {item.name for item in items if isinstance(item, Namespace)}
-        bin.discard([item.name for item in veths], namespaces)
+        if self._bin is not None:
+            self._bin.discard([item.name for item in veths], namespaces)
         self._discarded |= places(veths)
         self._discarded = {place for place in self._discarded if place[1] not in namespaces}
 
