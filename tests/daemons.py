@@ -64,7 +64,7 @@ class Daemon:
         """Starts it and waits until it answers. AssertionError with its log when it does not."""
         words = (
             *self.namespace.prefix(),
-            *(sys.executable, "-m", "linkspan.api.daemon", "--log-level", "debug"),
+            *(sys.executable, "-m", "linkspan.api.daemon"),
             *(
                 "--data-root",
                 str(self.data_root),
@@ -105,6 +105,13 @@ class Daemon:
         self.kill(number)
         self.start()
 
+    def restart_killed(self) -> None:
+        """Starts it again after somebody else has killed it."""
+        if self._process is not None:
+            self._process.wait(timeout=PATIENCE)
+            self._process = None
+        self.start()
+
     def answers(self) -> bool:
         """Whether ``/_ping`` gives OK."""
         with socket.socket(socket.AF_UNIX) as client:
@@ -112,7 +119,7 @@ class Daemon:
             try:
                 client.connect(str(self.socket))
                 client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                return b"200 OK" in client.recv(4096)
+                return client.recv(4096).startswith(b"HTTP/1.1 200 ")
             except OSError:
                 return False
 

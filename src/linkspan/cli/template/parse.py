@@ -207,7 +207,7 @@ class _Parser:
         for count in (1, 3):
             mark = words[count] if len(words) > count else ""
             names = words[0:count:2]
-            separated = count == 1 or words[1] == ","
+            separated = count == 1 or words[1:2] == [","]
             if mark in (":=", "=") and separated and all(name.startswith("$") for name in names):
                 pipe.names, pipe.assigns = names, mark == "="
                 while self._words.pop(0) != mark:

@@ -1,0 +1,48 @@
+"""For scenarios: a real daemon with the images busybox and nginx, and the proof that it left nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemons import Daemon
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="session")
+def image_archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """docker-archives of busybox and nginx; scripts/base-images makes them once and keeps them in its cache."""
+    folder = tmp_path_factory.mktemp("images")
+    subprocess.run([sys.executable, SCRIPTS / "base-images", "--out", folder], check=True, capture_output=True)
+    return sorted(folder.glob("*.tar"))
+
+
+@pytest.fixture
+def bare_daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon without images, in a network namespace of its own."""
+    yield from supervised(Daemon(tmp_path / "d"))
+
+
+@pytest.fixture
+def daemon(bare_daemon: Daemon, image_archives: list[Path]) -> Daemon:
+    """A daemon with the images busybox and nginx, in a network namespace of its own."""
+    for archive in image_archives:
+        bare_daemon.linkspan("load", "--quiet", "--input", str(archive))
+    return bare_daemon
+
+
+def supervised(daemon: Daemon) -> Iterator[Daemon]:
+    """Starts it, and in the end takes it down. Fails the test when something is left; shows the log on failure."""
+    try:
+        daemon.start()
+        yield daemon
+        left = daemon.take_down()
+        assert not left, "left behind:\n" + "\n".join(left)
+    finally:
+        print(daemon.log_end())
+        daemon.erase()
