@@ -418,3 +418,42 @@ def test_a_stopped_worker_finishes_what_was_queued_and_refuses_more() -> None:
             await worker.converge(GROUND)
 
     run(story())
+
+
+class BreakingKernel(FakeKernel):
+    """Loses its socket in the middle of a change."""
+
+    breaks_at: int | None = None
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        if self.breaks_at is None:
+            super().apply(steps)
+            return
+        part, self.breaks_at = steps[: self.breaks_at], None
+        super().apply(part)
+        raise OSError(errno.ENOBUFS, "no buffer space")
+
+
+def test_a_kernel_that_cannot_be_asked_is_read_and_led_back() -> None:
+    async def story() -> None:
+        kernel = BreakingKernel()
+        async with running(kernel) as worker:
+            await worker.converge(GROUND)
+            kernel.breaks_at = 2
+            with pytest.raises(KernelFailure, match="network web012345678: the kernel cannot be asked"):
+                await worker.converge({WEB: {}})
+            assert kernel.read([]) == union(GROUND)
+            assert worker.preview(GROUND) == ()
+
+    run(story())
+
+
+def test_what_an_earlier_daemon_discarded_is_collected() -> None:
+    async def story() -> None:
+        kernel = FakeKernel()
+        kernel.discarded[("link", "", "ls-7")] = (("link", "", "ls-7"),)
+        async with running(kernel):
+            await asyncio.sleep(0.2)
+        assert kernel.discarded == {}
+
+    run(story())

@@ -9,6 +9,7 @@ Deletes are lazy: links and namespaces of a dissolved scope leave service at onc
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
@@ -46,6 +47,8 @@ class Applied:
         self._owners: dict[Key, Scope] = {}
         self._discarded: set[Place] = set()
         """Places of what waits for a sweep: their names are still taken."""
+        self._unswept = self._bin is not None
+        """Whether anything may wait for a sweep; an earlier daemon may have left something."""
 
     def scope(self, scope: Scope) -> State:
         """What holds in a scope; empty for one that does not exist. Not to be changed."""
@@ -65,9 +68,9 @@ class Applied:
         want, have = merged(wants, self._owners), self._have(wants)
         steps = diff(want, have)
         doomed = {key for scope, state in wants.items() if not state for key in self.scope(scope)}
+        self._make_room(steps)
         done: list[Step] = []
         try:
-            self._make_room(steps)
             for batch in batches(steps, set() if eager or self._bin is None else doomed):
                 self._ask(batch, done)
         except StepFailed as failure:
@@ -88,12 +91,13 @@ class Applied:
         carries our mark and is wanted by nobody goes. A step that fails does not stop the others: the failures
         are raised in the end as an ExceptionGroup of KernelFailure, and what they left undone is not remembered
         as applied. Conflict (two scopes want one object) and KernelFailure (the kernel cannot be read) are raised
-        before anything is changed.
+        before anything is changed. The caller sees to it that no other change is on its way.
         """
         want = merged(wants, {})
         self._kernel.expect(want.values())
         have = self._live({*namespaces, *namespaces_of(want.values())})
         steps = diff(want, have)
+        self._make_room(steps)
         garbage = have.keys() - want.keys()
         done, failures = self._best_effort(batches(steps, set() if self._bin is None else garbage))
         holds = after(have, done)
@@ -105,7 +109,7 @@ class Applied:
 
     def sweep(self, limit: int = SWEEP) -> int:
         """Collects at most ``limit`` of what was discarded. Returns how many wait still. Raises KernelFailure."""
-        if self._bin is None or not self._discarded:
+        if self._bin is None or not self._unswept:
             return 0
         try:
             left = self._bin.sweep(limit)
@@ -113,38 +117,36 @@ class Applied:
             raise KernelFailure(f"discarded links cannot be collected: {reason(error)}") from error
         if not left:
             self._discarded = set()
+            self._unswept = False
         return left
 
     def _have(self, scopes: Iterable[Scope]) -> State:
         return {key: item for scope in scopes for key, item in self.scope(scope).items()}
 
     def _remember(self, wants: Mapping[Scope, State]) -> None:
-        for scope in wants:
-            for key in self._scopes.pop(scope, {}):
-                del self._owners[key]
+        """Each scope changes at once: the event loop looks on."""
         for scope, state in wants.items():
+            for key in self.scope(scope):
+                if self._owners.get(key) == scope:
+                    del self._owners[key]
+            self._owners.update(dict.fromkeys(state, scope))
             if state:
                 self._scopes[scope] = dict(state)
-                self._owners.update(dict.fromkeys(state, scope))
+            else:
+                self._scopes.pop(scope, None)
 
     def _live(self, namespaces: Collection[str]) -> State:
-        """What the kernel holds, once all that was discarded is gone. Raises KernelFailure."""
-        while self.sweep():
-            pass
         try:
             return self._kernel.read(namespaces)
         except OSError as error:
             raise KernelFailure(f"the kernel's state cannot be read: {reason(error)}") from error
 
-    def _make_room(self, steps: Sequence[Step]) -> None:
-        """Collects what was discarded first when one of its names is wanted again. Raises StepFailed."""
-        for step in steps:
-            if isinstance(step, Create) and not self._discarded.isdisjoint(step.object.provides()):
-                try:
-                    while self.sweep():
-                        pass
-                except KernelFailure as error:
-                    raise StepFailed(step, 0, 0, error.what) from error
+    def _make_room(self, steps: Iterable[Step]) -> None:
+        """Collects what was discarded when one of its names is wanted again. Raises KernelFailure."""
+        coming = places(step.object for step in steps if isinstance(step, Create))
+        if not self._discarded.isdisjoint(coming):
+            while self.sweep():
+                pass
 
     def _ask(self, batch: Batch, done: list[Step]) -> None:
         """Asks the kernel for these steps and notes in ``done`` what it did. Raises StepFailed and OSError."""
@@ -163,11 +165,12 @@ class Applied:
         namespaces = {item.name for item in items if isinstance(item, Namespace)}
         if self._bin is not None:
             self._bin.discard([item.name for item in veths], namespaces)
+        self._unswept = True
         self._discarded |= places(veths)
         self._discarded = {place for place in self._discarded if place[1] not in namespaces}
 
     def _best_effort(self, todo: Iterable[Batch]) -> tuple[list[Step], list[StepFailed]]:
-        """Takes every step that can be taken. Returns those, and why the others could not. Raises OSError."""
+        """Takes every step that can be taken. Returns those, and why the others could not."""
         done: list[Step] = []
         failures: list[StepFailed] = []
         for batch in todo:
@@ -179,6 +182,9 @@ class Applied:
                 except StepFailed as failure:
                     failures.append(failure)
                     steps = tuple(step for step in steps[failure.done :] if step != failure.step)
+                except OSError as error:
+                    failures.append(StepFailed(steps[0], 0, error.errno or 0, reason(error)))
+                    steps = steps[1:]
         return done, failures
 
     def _undo(self, wants: Mapping[Scope, State], have: State, done: Sequence[Step]) -> None:
@@ -187,7 +193,7 @@ class Applied:
             self._make_room(back)
             for batch in batches(back, set()):
                 self._ask(batch, [])
-        except (StepFailed, OSError):
+        except (StepFailed, OSError, KernelFailure):
             self._restore(wants, have)
 
     def _restore(self, wants: Mapping[Scope, State], have: State) -> None:
@@ -195,10 +201,10 @@ class Applied:
         concerned = {**have, **{key: item for state in wants.values() for key, item in state.items()}}
         live = self._live(namespaces_of(concerned.values()))
         standing = {key: item for key, item in live.items() if key in concerned}
-        try:
-            done, _ = self._best_effort(batches(diff(have, standing), set()))
-        except OSError as error:
-            raise KernelFailure(f"the kernel cannot be asked: {reason(error)}") from error
+        back = diff(have, standing)
+        with contextlib.suppress(KernelFailure):
+            self._make_room(back)
+        done, _ = self._best_effort(batches(back, set()))
         holds = after(standing, done)
         self._remember(
             {
