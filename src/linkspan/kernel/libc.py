@@ -7,6 +7,7 @@ import os
 
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
+MS_PRIVATE = 0x40000
 MS_SHARED = 0x100000
 MNT_DETACH = 2
 
@@ -30,6 +31,11 @@ def unshare_network() -> None:
 def bind_mount(source: str, target: str) -> None:
     """Shows ``source`` at ``target``. OSError."""
     _checked(_libc.mount(os.fsencode(source), os.fsencode(target), b"none", MS_BIND, None), target)
+
+
+def make_private(target: str) -> None:
+    """Takes a mount out of the group that it shares mounts with. OSError."""
+    _checked(_libc.mount(b"none", os.fsencode(target), b"none", MS_PRIVATE, None), target)
 
 
 def make_shared(target: str) -> None:

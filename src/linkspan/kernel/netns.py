@@ -33,6 +33,7 @@ def prepare(exec_root: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not is_mount(folder):
         libc.bind_mount(str(folder), str(folder))
+        libc.make_private(str(folder))  # or it stays a peer of the mount below, and each pin is mounted twice
     libc.make_shared(str(folder))
     return folder
 
