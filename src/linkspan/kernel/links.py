@@ -195,13 +195,17 @@ class Links:
             except NetlinkError as error:
                 if error.errno != errno.EEXIST:
                     raise
-            if self._stands(veth, descriptor):
+            if self._stands(veth):
                 return False
             self._host.request(request)
         return True
 
-    def _stands(self, veth: Veth, descriptor: int) -> bool:
-        """Whether the pair is there and equal. False: it was going away, and now it is gone. Foreign otherwise."""
+    def _stands(self, veth: Veth) -> bool:
+        """Whether the pair is there and equal. False: it was going away, and now it is gone. Foreign otherwise.
+
+        A pair of ours whose peer is in no namespace of ours is going away: the kernel takes a namespace apart some
+        time after its pin is gone.
+        """
         found = self.find(HOST, veth.name)
         if found is None:
             if self.find(veth.peer_namespace, veth.peer_name) is not None:
@@ -210,9 +214,8 @@ class Links:
         if not self._mark.ours(found):
             raise Foreign(f"an interface {veth.name} exists that is not ours")
         master = {self._host.index(veth.master): veth.master} if veth.master else {}
-        inside = {nsid.decode(self._host.get(nsid.get(descriptor))): veth.peer_namespace}
-        live = None if self._mark.discarded(found) else self.read_veth(found, master, inside)
-        if live is None:
+        live = None if self._mark.discarded(found) else self.read_veth(found, master, self.numbers())
+        if live is None or live.peer_namespace == ELSEWHERE:
             self._delete_index(self._host, found.index)
             return False
         if live != veth or (found.master and not veth.master):
@@ -269,6 +272,15 @@ class Links:
             peer_name=peer.name,
             peer_mac=peer.mac,
         )
+
+    def numbers(self) -> dict[int, str]:
+        """Our namespaces by the host's number for them."""
+        found: dict[int, str] = {}
+        for name in self._namespaces.names():
+            with self._namespaces.opened(name) as descriptor:
+                found[nsid.decode(self._host.get(nsid.get(descriptor)))] = name
+        found.pop(nsid.UNKNOWN, None)
+        return found
 
     def delete(self, namespace: str, name: str) -> None:
         """Removes a link of ours; absence is success, and a foreign link of that name stays."""

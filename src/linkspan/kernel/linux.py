@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_interface
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -37,7 +38,7 @@ from linkspan.kernel.state import (
     Veth,
 )
 from linkspan.kernel.trash import Trash
-from linkspan.kernel.wire import link, nsid
+from linkspan.kernel.wire import link
 from linkspan.kernel.wire.link import Counters, Link
 
 SWEEP = 16
@@ -60,7 +61,7 @@ class LinuxKernel:
         self._nft = Nft()
         self._links = Links(self.host, self.namespaces, self.mark)
         self._memory = tables.Memory(load_aside)
-        self._sysctls: dict[Key, Sysctl] = {}
+        self._sysctls: dict[str, dict[Key, Sysctl]] = {}
         self._tabled: set[str] = {HOST}
         self._trash = Trash(self.host, self.namespaces, self.mark)
         # What an earlier daemon discarded and did not live to delete.
@@ -84,36 +85,32 @@ class LinuxKernel:
                 self._memory.learn(item)
                 self._tabled.add(item.namespace)
             elif isinstance(item, Sysctl):
-                self._sysctls[item.key] = item
+                self._sysctls.setdefault(item.namespace, {})[item.key] = item
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Applies steps in order (``face.Kernel.apply``). StepFailed."""
         done = 0
         while done < len(steps):
             step = steps[done]
-            if isinstance(step.object, Table | Element):
-                end = done
-                while end < len(steps) and same_transaction(step.object, steps[end].object):
-                    end += 1
-                self._transact(steps[done:end], done)
-                done = end
-                continue
             try:
-                self._perform(step)
+                if isinstance(step.object, Table | Element):
+                    done += self._transact(step.object, steps, done)
+                else:
+                    self._perform(step)
+                    done += 1
             except Foreign as error:
                 raise StepFailed(step, done, errno.EEXIST, str(error)) from error
             except ValueError as error:
                 raise StepFailed(step, done, errno.EINVAL, str(error)) from error
             except OSError as error:
                 raise StepFailed(step, done, error.errno or errno.EIO, reason_of(error)) from error
-            done += 1
 
     def _perform(self, step: Step) -> None:
         if isinstance(step, Delete):
             if not step.implied:
                 self._delete(step.object)
             if isinstance(step.object, Sysctl):
-                self._sysctls.pop(step.object.key, None)
+                self._sysctls.get(step.object.namespace, {}).pop(step.object.key, None)
         elif isinstance(step, Create):
             self._create(step.object)
         else:
@@ -135,7 +132,7 @@ class LinuxKernel:
             case Sysctl():
                 with self._inside(item.namespace):
                     sysctls.write(item.path, item.value)
-                self._sysctls[item.key] = item
+                self.expect((item,))
             case Table() | Element():
                 raise TypeError("tables and elements go through a transaction")
 
@@ -152,7 +149,7 @@ class LinuxKernel:
         match item:
             case Namespace():
                 self.namespaces.delete(item.name)
-                self._tabled.discard(item.name)
+                self._forget(item.name)
             case Bridge():
                 self._links.delete(item.namespace, item.name)
             case Veth():
@@ -168,36 +165,37 @@ class LinuxKernel:
             case Table() | Element():
                 raise TypeError("tables and elements go through a transaction")
 
-    def _transact(self, steps: Sequence[Step], done: int) -> None:
-        """One nft transaction. Commands that find their work done already are taken out, and it is tried again."""
-        namespace = steps[0].object.namespace if isinstance(steps[0].object, Table | Element) else HOST
+    def _transact(self, first: Table | Element, steps: Sequence[Step], done: int) -> int:
+        """Makes the table and element steps from ``done`` on one nft transaction; returns how many they are.
+
+        Commands that find their work done already are taken out, and it is tried again.
+        """
+        group = list(takewhile(lambda step: same_transaction(first, step.object), steps[done:]))
         commands: list[tuple[Step, str]] = []
-        for place, step in enumerate(steps):
+        for step in group:
             try:
                 commands += [(step, command) for command in commands_of(step)]
             except ValueError as error:
-                raise StepFailed(step, done, errno.EINVAL, f"{error} (step {done + place})") from error
-        if not commands:
-            return
-        try:
-            with self._nft_of(namespace) as nft:
-                while commands:
-                    try:
-                        nft.run([command for _, command in commands])
-                        break
-                    except NftError as error:
-                        idle = {p.command for p in error.problems if self._idle(nft, commands, p)}
-                        for problem in error.problems:
-                            if problem.command not in idle:
-                                step = commands[problem.command][0]
-                                raise StepFailed(step, done, problem.code, problem.reason) from error
-                        commands = [entry for place, entry in enumerate(commands) if place not in idle]
-        except FileNotFoundError as error:
-            left = [step for step, _ in commands if not isinstance(step, Delete)]
-            if left:
-                raise StepFailed(left[0], done, errno.ENOENT, f"no namespace {namespace}") from error
-            return
-        self.expect(step.object for step in steps if not isinstance(step, Delete))
+                raise StepFailed(step, done, errno.EINVAL, str(error)) from error
+        if first.namespace != HOST and not self.namespaces.exists(first.namespace):
+            commands = [(step, command) for step, command in commands if not isinstance(step, Delete)]
+        if commands:
+            with self._nft_of(first.namespace) as nft:
+                self._run(nft, commands, done)
+        self.expect(step.object for step in group if not isinstance(step, Delete))
+        return len(group)
+
+    def _run(self, nft: Nft, commands: list[tuple[Step, str]], done: int) -> None:
+        while commands:
+            try:
+                nft.run([command for _, command in commands])
+                return
+            except NftError as error:
+                idle = {problem.command for problem in error.problems if self._idle(nft, commands, problem)}
+                for problem in error.problems:
+                    if problem.command not in idle:
+                        raise StepFailed(commands[problem.command][0], done, problem.code, problem.reason) from error
+                commands = [entry for place, entry in enumerate(commands) if place not in idle]
 
     def _idle(self, nft: Nft, commands: Sequence[tuple[Step, str]], problem: NftProblem) -> bool:
         """Whether a refused command had nothing to do: absent already, or there already and equal."""
@@ -205,19 +203,20 @@ class LinuxKernel:
         if problem.code == errno.ENOENT and command.startswith("delete"):
             return True
         if problem.code == errno.EEXIST and isinstance(step, Create) and isinstance(step.object, Table):
-            self._memory.learn(step.object)
-            live = tables.live_table(nft.table(step.object.family, step.object.name))
-            return step.object in self._memory.objects(step.object.family, step.object.name, HOST, live)
+            table = step.object
+            self._memory.learn(table)
+            live = tables.live_table(nft.table(table.family, table.name))
+            return table in self._memory.objects(table.family, table.name, table.namespace, live)
         return False
 
     def read(self, namespaces: Collection[str]) -> State:
         """Everything live that is ours (``face.Kernel.read``). OSError when the kernel cannot be read."""
-        pins = self.namespaces.names()
-        wanted = [name for name in pins if name in set(namespaces)]
+        asked = set(namespaces)
+        wanted = [name for name in self.namespaces.names() if name in asked]
         found: list[Object] = [Namespace(name=name) for name in wanted]
         links = [link.decode(body) for body in self.host.dump(link.dump())]
         ours = [item for item in links if self.mark.ours(item) and not self.mark.discarded(item)]
-        found += self._read_links(ours, {item.index: item.name for item in links}, pins)
+        found += self._read_links(ours, {item.index: item.name for item in links})
         veths = [item for item in found if isinstance(item, Veth)]
         found += self._read_routing(HOST, {item.index: item.name for item in ours})
         for name in wanted:
@@ -229,12 +228,8 @@ class LinuxKernel:
             found += self._read_sysctls(name)
         return {item.key: item for item in found}
 
-    def _read_links(self, ours: Sequence[Link], names: dict[int, str], pins: Sequence[str]) -> Iterator[Object]:
-        numbers: dict[int, str] = {}
-        if any(item.kind == "veth" for item in ours):
-            for pin in pins:
-                with self.namespaces.opened(pin) as descriptor:
-                    numbers[nsid.decode(self.host.get(nsid.get(descriptor)))] = pin
+    def _read_links(self, ours: Sequence[Link], names: dict[int, str]) -> Iterator[Object]:
+        numbers = self._links.numbers() if any(item.kind == "veth" for item in ours) else {}
         for item in ours:
             if item.kind == "bridge":
                 yield self._links.read_bridge(HOST, item)
@@ -259,13 +254,17 @@ class LinuxKernel:
                     yield from self._memory.objects(tables.family_of(family), name, namespace, live)
 
     def _read_sysctls(self, namespace: str) -> Iterator[Object]:
-        told = [item for item in self._sysctls.values() if item.namespace == namespace]
+        told = self._sysctls.get(namespace)
         if told:
             with self._inside(namespace):
-                for item in told:
+                for item in told.values():
                     value = sysctls.read(item.path)
                     if value is not None:
                         yield msgspec.structs.replace(item, value=value)
+
+    def _forget(self, namespace: str) -> None:
+        self._tabled.discard(namespace)
+        self._sysctls.pop(namespace, None)
 
     @contextlib.contextmanager
     def _inside(self, namespace: str) -> Iterator[None]:
@@ -291,6 +290,8 @@ class LinuxKernel:
     def discard(self, veths: Collection[str], namespaces: Collection[str]) -> None:
         """Puts veths (by the host end's name) and namespaces out of the way at once; ``sweep`` deletes them."""
         self._trash.discard(veths, namespaces)
+        for name in namespaces:
+            self._forget(name)
 
     def sweep(self, limit: int = SWEEP) -> int:
         """Really deletes up to ``limit`` discarded veths and namespaces of each; returns how many are left."""

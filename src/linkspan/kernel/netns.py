@@ -124,8 +124,11 @@ def pin(namespace: int, path: Path) -> None:
 
 
 def drop_pin(path: Path) -> None:
-    """Removes a pin, or what is left of one; absence is success. The namespace lives while somebody uses it."""
-    with contextlib.suppress(OSError):
+    """Removes a pin, or what is left of one; absence is success. OSError.
+
+    The namespace lives while somebody uses it.
+    """
+    while pinned(path):
         libc.unmount(str(path))
     path.unlink(missing_ok=True)
 

@@ -39,11 +39,11 @@ class NftProblem(msgspec.Struct, frozen=True):
     reason: str
 
 
-class NftError(Exception):
+class NftError(OSError):
     """A transaction was refused as a whole. ``problems`` names the commands at fault, at least one."""
 
     def __init__(self, problems: tuple[NftProblem, ...]) -> None:
-        super().__init__(problems[0].reason)
+        super().__init__(problems[0].code, problems[0].reason)
         self.problems = problems
 
 

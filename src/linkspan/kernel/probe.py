@@ -45,6 +45,10 @@ SPOOF = """add table bridge probe {
  chain before { type filter hook prerouting priority -300; policy accept; iifname . ether saddr @ports accept; }
 }"""
 
+NAMES = """add table inet names { set protocols { type inet_proto; }
+}
+add element inet names protocols { "tcp" }"""
+
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried, and whether it works; a text holds the kernel's refusal, empty for success."""
@@ -57,6 +61,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     big_tcp4: str = ""
     nat: str = ""
     bridge_filter: str = ""
+    protocol_names: str = ""
     ipv6: str = ""
 
 
@@ -84,6 +89,7 @@ def missing(found: Abilities) -> tuple[str, ...]:
         (found.port_isolation, "bridge ports cannot be isolated, so ICC off is kept by the firewall alone"),
         (found.nat, "nftables cannot translate addresses here, so there are no published ports and no masquerading"),
         (found.bridge_filter, "nftables has no bridge family here, so containers can forge addresses"),
+        (found.protocol_names, "nft knows no protocol by name: install Debian's netbase for /etc/protocols"),
         (found.ipv6, "this kernel has no IPv6, so networks are IPv4 only"),
         (found.big_tcp6, "this kernel takes no GSO size of 256 KiB, so container traffic has the usual speed"),
     )
@@ -110,6 +116,7 @@ def abilities() -> Abilities:
             ipv6=tried(lambda: add_ipv6(aside)),
             nat=tried(lambda: load(aside, NAT)),
             bridge_filter=tried(lambda: load(aside, SPOOF)),
+            protocol_names=tried(lambda: load(aside, NAMES)),
         )
     finally:
         aside.close()
