@@ -22,6 +22,7 @@ from linkspan.runtime.descriptors import Stream
 from linkspan.runtime.failures import failure_of
 from linkspan.runtime.launcher import Launcher
 
+RUNTIME_LOG = "runtime.log"
 PATIENCE = 60.0
 """Seconds that a runtime may take to create a container."""
 
@@ -55,11 +56,6 @@ class Created(msgspec.Struct, frozen=True, kw_only=True):
     monitor_start: int
 
 
-class _Sync(msgspec.Struct, frozen=True):
-    data: int
-    message: str = ""
-
-
 class Conmon(msgspec.Struct, frozen=True, kw_only=True):
     """Where things are: conmon itself, the runtime that it calls, and its folders."""
 
@@ -82,14 +78,29 @@ class Conmon(msgspec.Struct, frozen=True, kw_only=True):
             found.append("-i")
             if not closes_stdin(launch):
                 found.append("--leave-stdin-open")
-        for argument in self.runtime_arguments:
-            found += ["--runtime-arg", argument]
-        return found
+        return found + self._runtime_options(bundle)
+
+    def exec_arguments(self, container: str, bundle: Path, *, tty: bool, stdin: bool, attached: bool) -> list[str]:
+        """conmon's command line for a further process; ``bundle`` is its own folder, with ``process.json``."""
+        found = [self.path, "--api-version", "1", "-c", container, "-u", f"{container}-{bundle.name}"]
+        found += ["-r", self.runtime, "-b", str(bundle), "-p", str(bundle / "pid"), "-P", str(bundle / "monitor")]
+        found += ["-e", "--exec-process-spec", str(bundle / "process.json"), "--full-attach", "-l", "none"]
+        if attached:
+            found.append("--exec-attach")
+        if tty:
+            found += ["-t", "--leave-stdin-open"]
+        if stdin:
+            found.append("-i")
+        return found + self._runtime_options(bundle)
+
+    def _runtime_options(self, bundle: Path) -> list[str]:
+        # conmon hands on what the runtime prints, but nothing once a terminal is set up: so it also keeps a log.
+        options = (*self.runtime_arguments, "--log", str(bundle / RUNTIME_LOG), "--log-format", "json")
+        return [word for option in options for word in ("--runtime-arg", option)]
 
     async def create(self, launcher: Launcher, launch: Launch, bundle: Path) -> Created:
         """Starts conmon in a bundle that holds ``config.json``. RuntimeFailure, or one of its two subclasses."""
-        receiving, sending = os.pipe()
-        stream = Stream(receiving)
+        sync, sending = SyncPipe.open()
         try:
             try:
                 child = await launcher.spawn(
@@ -98,24 +109,61 @@ class Conmon(msgspec.Struct, frozen=True, kw_only=True):
             finally:
                 os.close(sending)
             await child.wait()
-            text = await _line(stream)
+            message = await sync.receive()
         finally:
-            stream.close()
-        monitor = _number(bundle / "monitor")
-        try:
-            sync = msgspec.json.decode(text, type=_Sync)
-        except msgspec.DecodeError as error:
-            await _end(monitor)
-            raise RuntimeFailure(f"conmon said nothing about container {launch.id[:12]}") from error
-        if sync.data <= 0:
-            await _end(monitor)
-            raise failure_of(sync.message, launch.program, "create")
+            sync.close()
+        monitor = monitor_pid(bundle)
+        if message is None or message.data <= 0:
+            await reap_monitor(monitor)
+            raise failure_of(runtime_words(bundle, message), launch.program, "create")
         return Created(
-            pid=sync.data,
-            pid_start=processes.start_time(sync.data),
+            pid=message.data,
+            pid_start=processes.start_time(message.data),
             monitor_pid=monitor,
             monitor_start=processes.start_time(monitor),
         )
+
+
+class SyncMessage(msgspec.Struct, frozen=True):
+    """One line: a pid, an exit code, or a negative number with the runtime's words."""
+
+    data: int
+    message: str = ""
+
+
+class SyncPipe:
+    """The reading end of a pipe on which conmon writes JSON lines."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._buffer = b""
+
+    @staticmethod
+    def open() -> tuple[SyncPipe, int]:
+        """A new pipe, and the end for conmon, which the caller closes."""
+        receiving, sending = os.pipe()
+        return SyncPipe(Stream(receiving)), sending
+
+    async def receive(self, patience: float | None = PATIENCE) -> SyncMessage | None:
+        """The next message; None at the end. RuntimeFailure when none comes for ``patience`` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                while b"\n" not in self._buffer:
+                    piece = await self._stream.read()
+                    if not piece:
+                        break
+                    self._buffer += piece
+        except TimeoutError as error:
+            raise RuntimeFailure(f"the container runtime did not answer within {patience:g} s") from error
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            return msgspec.json.decode(line, type=SyncMessage) if line else None
+        except msgspec.DecodeError as error:
+            raise RuntimeFailure(f"conmon wrote {line[:200]!r}") from error
+
+    def close(self) -> None:
+        """Closes it."""
+        self._stream.close()
 
 
 def closes_stdin(launch: Launch) -> bool:
@@ -128,16 +176,45 @@ def remove_bundle(bundle: Path) -> None:
     shutil.rmtree(bundle, ignore_errors=True)
 
 
-def _number(path: Path) -> int:
+def resize(bundle: Path, rows: int, columns: int) -> bool:
+    """Sets a terminal's size (message 1 on the ``ctl`` fifo); False when conmon is gone."""
     try:
-        return int(path.read_text())
+        descriptor = os.open(bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, f"1 {rows} {columns}\n".encode())
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def runtime_words(bundle: Path, message: SyncMessage | None) -> str:
+    """What the runtime said of its failure: through conmon, or in its log."""
+    if message is not None and message.message:
+        return message.message
+    try:
+        lines = (bundle / RUNTIME_LOG).read_bytes().splitlines()
+        return msgspec.json.decode(lines[-1], type=_LogLine).msg if lines else ""
+    except (OSError, msgspec.DecodeError):
+        return ""
+
+
+class _LogLine(msgspec.Struct):
+    msg: str = ""
+
+
+def monitor_pid(bundle: Path) -> int:
+    """conmon's pid as it wrote it down; 0 if it did not."""
+    try:
+        return int((bundle / "monitor").read_text())
     except (OSError, ValueError):
         return 0
 
 
-async def _end(monitor: int) -> None:
-    """Sees the monitor of a failed start out, and reaps it."""
-    pidfd = processes.open_process(monitor, processes.start_time(monitor))
+async def reap_monitor(pid: int) -> None:
+    """Sees a conmon out that has nothing more to do, so that no zombie stays."""
+    pidfd = processes.open_process(pid, processes.start_time(pid))
     if pidfd is None:
         return
     try:
@@ -149,17 +226,3 @@ async def _end(monitor: int) -> None:
     finally:
         processes.reap(pidfd)
         os.close(pidfd)
-
-
-async def _line(stream: Stream) -> bytes:
-    text = b""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while b"\n" not in text:
-                piece = await stream.read()
-                if not piece:
-                    break
-                text += piece
-    except TimeoutError as error:
-        raise RuntimeFailure(f"the container runtime did not answer within {PATIENCE:g} s") from error
-    return text

@@ -27,12 +27,13 @@ from linkspan.errors import Conflict, NotFound, RuntimeFailure
 from linkspan.model.container import Resources
 from linkspan.runtime import attachment, cgroups, mountspace, processes
 from linkspan.runtime.attachment import Attachment
-from linkspan.runtime.conmon import Conmon, Created, Launch, closes_stdin, remove_bundle
+from linkspan.runtime.conmon import Conmon, Created, Launch, closes_stdin, remove_bundle, resize
 from linkspan.runtime.execution import ExecLaunch, ExecSession, execute
 from linkspan.runtime.failures import failure_of
 from linkspan.runtime.launcher import Launcher
 from linkspan.runtime.logs import Entry, read_log
 from linkspan.runtime.monitor import Exit, Monitor
+from linkspan.runtime.orphans import Orphans
 from linkspan.runtime.probe import Machine
 from linkspan.runtime.resources import limits
 
@@ -75,6 +76,7 @@ class Runtime:
         )
         self._monitors: dict[str, Monitor] = {}
         self._exec_numbers = itertools.count(1)
+        self._orphans = Orphans()
         mountspace.become_subreaper()
 
     def close(self) -> None:
@@ -82,6 +84,7 @@ class Runtime:
         for monitor in self._monitors.values():
             monitor.release()
         self._monitors.clear()
+        self._orphans.release()
         self._launcher.close()
         cgroups.remove_folder(self.machine.facts.cgroups, self._instance)
 
@@ -204,15 +207,9 @@ class Runtime:
         return read_log(path, over=over, tail=tail, since=since, until=until)
 
     async def resize(self, container: str, rows: int, columns: int) -> None:
-        """Sets the size of its terminal (conmon's ``ctl`` fifo, message 1). Conflict when it has ended."""
-        try:
-            descriptor = os.open(self._of(container).bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise Conflict(f"container {container[:12]} is not running", whose=container) from error
-        try:
-            os.write(descriptor, f"1 {rows} {columns}\n".encode())
-        finally:
-            os.close(descriptor)
+        """Sets the size of its terminal . Conflict when it has ended."""
+        if not resize(self._of(container).bundle, rows, columns):
+            raise Conflict(f"container {container[:12]} is not running", whose=container)
 
     async def execute(self, container: str, launch: ExecLaunch) -> ExecSession:
         """Starts a further process in it. CommandNotFound, CommandNotExecutable or RuntimeFailure."""
@@ -220,7 +217,7 @@ class Runtime:
         if monitor.ended.done():
             raise Conflict(f"container {container[:12]} is not running", whose=container)
         name = f"x{os.getpid()}-{next(self._exec_numbers)}"
-        return await execute(self._launcher, self._command, container, monitor.bundle, name, launch)
+        return await execute(self._launcher, self._conmon, container, monitor.bundle / name, launch, self._orphans)
 
     async def delete(self, container: str) -> None:
         """Kills what is left and removes every trace: cgroups, bundle, exit code. Repeating it is harmless.
@@ -260,6 +257,7 @@ class Runtime:
 
     async def _discard(self, container: str, cgroups_path: str) -> None:
         await self._launcher.run([*self._command, "delete", "--force", container])
+        self._orphans.adopt()
         if cgroups_path:
             cgroups.remove(self.machine.facts.cgroups, cgroups_path)
         remove_bundle(self._bundles / container)
@@ -277,7 +275,9 @@ class Runtime:
         monitor.watch()
 
     def _monitor(self, container: str, created: Created, cgroups_path: str) -> Monitor:
-        return Monitor(created, self._bundles / container, self._exits / container, cgroups_path)
+        monitor = Monitor(created, self._bundles / container, self._exits / container, cgroups_path)
+        monitor.ended.add_done_callback(lambda _: self._orphans.adopt())
+        return monitor
 
     def _of(self, container: str) -> Monitor:
         monitor = self._monitors.get(container)
