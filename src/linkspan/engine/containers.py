@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, MutableSequence
+from collections.abc import AsyncIterator, Awaitable, MutableSequence, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,7 @@ from linkspan.model.container import Container, ContainerSpec, ContainerState, M
 from linkspan.model.image import Image
 from linkspan.model.names import container_name
 from linkspan.model.options import check_labels
+from linkspan.model.volume import Volume
 from linkspan.runtime.containers import Runtime
 from linkspan.runtime.spec import check
 
@@ -78,18 +79,21 @@ class Containers:
         """Writes the definition and makes the root file system's folders. All or nothing."""
         container, image, warnings = self._design(name, spec)
         warnings += self._sandboxes.reserve(container)
-        made: MutableSequence[str] = []
+        container, volumes = self._with_volumes(container)
+        container = msgspec.structs.replace(container, warnings=warnings)
         try:
-            container = self._with_volumes(container, made)
-            container = msgspec.structs.replace(container, warnings=warnings)
             self._intent.commit(
-                put=[container], states={container.id: ContainerState()}, image_configs={container.id: image.config}
+                put=[*volumes, container],
+                states={container.id: ContainerState()},
+                image_configs={container.id: image.config},
             )
+            for volume in volumes:
+                self._volumes.made(volume)
             await self._roots.create(container.id, image)
         except BaseException:
             self._sandboxes.unreserve(container)
             self._intent.commit(drop=[container])
-            await self._volumes.discard(made)
+            await self._volumes.discard(volume.name for volume in volumes)
             raise
         self._publish(container, "create")
         return Created(id=container.id, warnings=warnings)
@@ -308,17 +312,18 @@ class Containers:
         )
         return container, image, warnings
 
-    def _with_volumes(self, container: Container, made: MutableSequence[str]) -> Container:
-        """Makes the volumes that the definition names and lacks; ``made`` remembers them for the undo."""
+    def _with_volumes(self, container: Container) -> tuple[Container, Sequence[Volume]]:
+        """The definition with a name for every volume, and the volumes that do not exist yet."""
         mounts: MutableSequence[Mount] = []
+        fresh: dict[str, Volume] = {}
         for mount in container.spec.mounts:
             if mount.kind == "volume" and mount.source not in self._intent.volumes:
-                volume = self._volumes.make(mount.source)
-                made.append(volume.name)
+                volume = fresh.get(mount.source) or self._volumes.design(mount.source)
+                fresh[volume.name] = volume
                 mount = msgspec.structs.replace(mount, source=volume.name, anonymous=volume.anonymous)
             mounts.append(mount)
         spec = msgspec.structs.replace(container.spec, mounts=tuple(mounts))
-        return msgspec.structs.replace(container, spec=spec)
+        return msgspec.structs.replace(container, spec=spec), tuple(fresh.values())
 
     def _ancestors(self, wanted: Filters) -> frozenset[str] | None:
         references = wanted.get("ancestor", ())

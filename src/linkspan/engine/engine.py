@@ -156,14 +156,17 @@ class Engine:
         self.networks.ensure_predefined()
         self._sandboxes.restore()
         await self._lifecycle.recover()
+        for container in [item for item in self._intent.containers.values() if item.id not in roots.known()]:
+            await self._remove_with_volumes(container)  # its creation was cut short, and nobody was told of it
         for unknown in self._runtime.bundle_ids() - self._intent.containers.keys():
             await self._runtime.delete(unknown)
         running = {identity for identity, state in self._intent.states.items() if state.running}
         await roots.recover(self._intent.containers.keys(), running)
         await self._worker.call(self._repin)
         self._wants.raise_stored()
+        pins = await self._worker.call(self._kernel.namespaces.names)
         try:
-            await self._worker.resync(self._wants.everything(), self._wants.namespaces())
+            await self._worker.resync(self._wants.everything(), pins)
         except ExceptionGroup as failures:
             for failure in failures.exceptions:
                 log.error("%s", failure)

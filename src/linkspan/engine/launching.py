@@ -122,6 +122,7 @@ class Launching:
         match mount.kind:
             case "volume":
                 folder = self._volumes.path(mount.source)
+                folder.mkdir(parents=True, exist_ok=True)
                 if not mount.no_copy and not any(folder.iterdir()):
                     await asyncio.to_thread(root.copy_up, mount.target, folder)
                 return ResolvedMount(mount=mount, source=str(folder))

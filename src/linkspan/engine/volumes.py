@@ -50,15 +50,24 @@ class Volumes:
             known = self.make(name, labels=labels)
         return self._view(known)
 
-    def make(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> Volume:
+    def make(self, name: str, *, labels: Mapping[str, str] | None = None) -> Volume:
         """A new volume; without a name it is anonymous and gets one of 64 hex digits."""
-        volume = Volume(
+        volume = self.design(name, labels=labels)
+        self._intent.commit(put=[volume])
+        self.made(volume)
+        return volume
+
+    @staticmethod
+    def design(name: str, *, labels: Mapping[str, str] | None = None) -> Volume:
+        """A volume that is not there yet: the caller writes it into the intent and then calls ``made``."""
+        return Volume(
             name=name or secrets.token_hex(32), created=time.time(), labels=dict(labels or {}), anonymous=not name
         )
-        self._intent.commit(put=[volume])
+
+    def made(self, volume: Volume) -> None:
+        """Makes the folder of a volume that was written into the intent, and tells."""
         self.path(volume.name).mkdir(parents=True, exist_ok=True)
         self._events.publish("volume", "create", volume.name, {"driver": "local"})
-        return volume
 
     def list(self, wanted: Filters) -> tuple[VolumeView, ...]:
         """All volumes that match, by name."""

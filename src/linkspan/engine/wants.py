@@ -85,10 +85,6 @@ class Wants:
                 wants |= self.endpoint(sandbox, self.intent.networks[endpoint.network_id], endpoint)
         return wants
 
-    def namespaces(self) -> set[str]:
-        """The pins that the sandboxes should have."""
-        return {sandbox_plan.namespace_of(item) for item in self.intent.sandboxes.values() if not item.host}
-
     def _host(self, networks: Sequence[Network]) -> State:
         raised = (self.intent.networks[item] for item in self.raised if item in self.intent.networks)
         ipv6 = any(item.enable_ipv6 for item in (*networks, *raised))
