@@ -313,7 +313,7 @@ def test_a_terminal_has_a_size_and_can_be_left_and_taken_up_again(tell: Callable
         client = await house.runtime.attach(ID)
         await house.runtime.start(ID)
         await house.runtime.resize(ID, 33, 99)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         await client.write(b"\r")
         text = b""
         while b"33 99" not in text:
@@ -366,6 +366,7 @@ def test_an_exec_on_a_terminal_has_a_controlling_terminal_of_the_asked_size(tell
             "sh", "-c", "read x; stty size; tty; exit 4", tty=True, stdin=True, console_size=(20, 70)
         )
         session = await house.runtime.execute(ID, launch)
+        await asyncio.sleep(0.2)
         await session.write(b"\r")
         text, _ = await collect(session)
         assert b"20 70" in text

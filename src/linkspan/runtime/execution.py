@@ -13,6 +13,7 @@ its pid and, in the end, its exit code.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -141,12 +142,13 @@ async def execute(
         finally:
             for descriptor in (sync_end, ready_end, start_end):
                 os.close(descriptor)
+        await child.wait()
         if launch.attached:
             if await ready.receive() is None:
                 raise RuntimeFailure("conmon offers no attach socket")
             client = attachment.connect(bundle, None)
-        os.write(start, b"0")
-        await child.wait()
+            with contextlib.suppress(BrokenPipeError):
+                os.write(start, b"0")
         message = await sync.receive()
         if message is None or message.data <= 0:
             raise failure_of(runtime_words(bundle, message), launch.program, "exec")
