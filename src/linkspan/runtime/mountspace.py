@@ -90,25 +90,46 @@ def release_mounts(*folders: Path) -> None:
 def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
     """Moves the *calling thread* into a new mount namespace that follows the present one.
 
-    ``hidden`` mount points are taken away there. ``rebase`` names an empty folder (below a prepared one) that
-    gets a bind mount of ``/`` to live in: where ``/`` is no mount point, as in a plain chroot, pivot_root(2)
-    would fail for the runtime. RuntimeFailure when the kernel refuses.
+    ``hidden`` mount points are taken away there. ``rebase`` names an empty folder that becomes the new namespace's
+    root, a bind mount of ``/``: where ``/`` is no mount point, as in a plain chroot, pivot_root(2) would fail for
+    the runtime. RuntimeFailure when the kernel refuses.
     """
     if _libc.unshare(CLONE_NEWNS):
         raise _failure("make a mount namespace")
     if rebase is None:
         _mount("", "/", MS_REC | MS_SLAVE)
     else:
-        for entry in read_mounts():
-            _mount("", entry.point, MS_SLAVE)
+        _leave_chroot(rebase)
     for point in hidden:
         if _libc.umount2(os.fsencode(point), MNT_DETACH):
             raise _failure(f"hide {point} from the container runtime")
-    if rebase is not None:
-        _mount("/", str(rebase), MS_BIND | MS_REC)
-        _mount("", str(rebase), MS_REC | MS_SLAVE)
-        os.chroot(rebase)
-        os.chdir("/")
+
+
+def _leave_chroot(rebase: Path) -> None:
+    """Makes the present root the root of the calling thread's own mount namespace.
+
+    Another chroot(2) would not do: whoever enters a container's mount namespace (setns(2), for exec) starts at the
+    namespace's root, and in a chroot that is the root of the whole machine. So we go there first, by entering our
+    own namespace, and pivot from there.
+    """
+    inside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(own, CLONE_NEWNS):
+            raise _failure("leave the chroot in a mount namespace of our own")
+        _mount("", "/", MS_REC | MS_SLAVE)
+        os.fchdir(inside)
+    finally:
+        os.close(own)
+        os.close(inside)
+    _mount(".", os.path.relpath(rebase, "/"), MS_BIND | MS_REC)
+    os.chdir(os.path.relpath(rebase, "/"))
+    # "." twice: the old root is put over the new one and taken off again (pivot_root(2), NOTES)
+    if _libc.pivot_root(b".", b"."):
+        raise _failure("make the chroot the root of its mount namespace")
+    if _libc.umount2(b".", MNT_DETACH):
+        raise _failure("let the machine's root go")
+    os.chdir("/")
 
 
 def root_is_mount_point() -> bool:
