@@ -31,7 +31,7 @@ def snapshot(folder: Path, *, strict: bool) -> set[str]:
 
 def links() -> Iterator[str]:
     """Name and alias of each link in this network namespace."""
-    for entry in Path("/sys/class/net").iterdir():
+    for entry in Path("/sys/class/net").glob("*"):
         try:
             yield f"{entry.name} {(entry / 'ifalias').read_text().strip()}".strip()
         except OSError:  # a link that goes, or bonding_masters, which is none

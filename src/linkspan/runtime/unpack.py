@@ -48,26 +48,23 @@ class StrictInfo(tarfile.TarInfo):
     """A header that does not pass over damage: ``tarfile`` alone takes a broken header for the end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictInfo:
-        """Parses one header block. Raises InvalidRequest when it is torn, and at an end without its two zero blocks."""
-        if len(buf) < tarfile.BLOCKSIZE:
-            raise InvalidRequest("the archive is truncated")
+    def fromtarfile(cls, archive: tarfile.TarFile) -> StrictInfo:
+        """The next header. Raises InvalidRequest when it is torn, and at an end without its zero block."""
         try:
-            info = super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(archive)
         except tarfile.HeaderError as error:
-            if bytes(buf) == bytes(tarfile.BLOCKSIZE):
-                raise  # the regular end
-            raise InvalidRequest(f"the archive is damaged: {error}") from None
-        if info.type in EXTENSIONS and info.size > EXTENSION_LIMIT:
-            raise InvalidRequest(f"the archive holds an extension header of {info.size} bytes")
-        if info.size < 0:
-            raise InvalidRequest(f"the archive holds an entry of {info.size} bytes")
-        return info
+            if type(error).__name__ == "EOFHeaderError":  # the regular end; typeshed does not know the class
+                raise
+            raise InvalidRequest(f"the archive is truncated or damaged: {error}") from None
 
     def _block(self, count: int) -> int:
-        """Bytes rounded up to blocks. Refuses to go backwards: before Python 3.11.14 that loops (CVE-2025-8194)."""
-        if count < 0:
-            raise InvalidRequest(f"the archive holds an entry of {count} bytes")
+        """Bytes rounded up to blocks; ``tarfile`` asks before it reads.
+
+        Refuses to go backwards, which loops in Pythons of before August 2025 (CVE-2025-8194), and extension headers
+        that would fill the memory.
+        """
+        if count < 0 or (self.type in EXTENSIONS and count > EXTENSION_LIMIT):
+            raise InvalidRequest(f"the archive holds a header that claims {count} bytes")
         return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
