@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from namespaces import CLONE_NEWNET, checked, libc
 pytestmark = pytest.mark.kernel
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
+MS_REC, MS_PRIVATE = 1 << 14, 1 << 18  # linux/mount.h
 
 
 def in_a_place_of_its_own(body: Callable[[], None]) -> None:
@@ -27,11 +30,26 @@ def in_a_place_of_its_own(body: Callable[[], None]) -> None:
 
     def run() -> None:
         checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
-        shell("mount --make-rprivate /\nmount -t tmpfs none /run\nip link set lo up")
+        keep_mounts_private()
+        shell("mount -t tmpfs none /run\nip link set lo up")
         body()
 
     with ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(run).result()
+
+
+def keep_mounts_private() -> None:
+    """``mount --make-rprivate /`` that works in a chroot too: its root need not be a mount point, the machine's is."""
+    inside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
+    try:
+        checked(libc.setns(own, CLONE_NEWNS))
+        checked(libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None))
+        os.fchdir(inside)
+        os.chroot(".")
+    finally:
+        os.close(own)
+        os.close(inside)
 
 
 def shell(script: str) -> None:

@@ -167,7 +167,9 @@ def _is_self_bind(path: str, mounts: tuple[MountEntry, ...]) -> bool:
     if entry is None or entry.point != path:
         return False
     parent = _holder(os.path.dirname(path), mounts)
-    if parent is None or parent.device != entry.device:
+    if parent is None:  # in a chroot mountinfo does not show what "/" lies on; the path there ends as ours does
+        return entry.root.endswith(path)
+    if parent.device != entry.device:
         return False
     return entry.root == os.path.join(parent.root, os.path.relpath(path, parent.point))
 
