@@ -119,7 +119,7 @@ class Extraction:
         path = "/" + "/".join(parts)
         try:
             if parts:
-                self._make_parents(path)
+                self._make_parents(os.path.dirname(path))
             if parts and parts[-1].startswith(WHITEOUT):
                 self._whiteout(path, parts[-1])
             else:
@@ -132,10 +132,22 @@ class Extraction:
         except (ValueError, OverflowError) as error:
             raise ArchiveRefused(f"the archive is refused: its entry {member.name[:200]!r} is bad: {error}") from None
 
-    def _make_parents(self, path: str) -> None:
-        parent = os.path.dirname(path)
-        if not os.path.isdir(parent):
-            os.makedirs(parent, 0o755, exist_ok=True)
+    def _make_parents(self, folder: str) -> None:
+        """Folders that the archive does not mention itself."""
+        if os.path.isdir(folder):
+            return
+        if os.path.islink(folder):
+            # A link to what is not there yet, as /var/run -> /run in a layer that only adds to it.
+            target = os.path.realpath(folder)
+            if target == folder:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            self._make_parents(target)
+            return
+        self._make_parents(os.path.dirname(folder))
+        if os.path.lexists(folder):
+            os.unlink(folder)
+        self._folder(folder)
+        os.chmod(folder, 0o755)
 
     def _write(self, archive: TarStream, member: tarfile.TarInfo, path: str) -> None:
         self._make_room(path, member)
