@@ -53,7 +53,7 @@ class Daemon:
         self.worker = Worker(self.kernel, idle=lambda: self.kernel.fill(self.config.spare_namespaces) > 0)
         self.intent = Intent(self.store)
         self.book = Book(self.intent.name_of)
-        self.wants = Wants(self.intent, probe.facts(instance, group))
+        self.wants = Wants(self.intent, probe.facts(probe.abilities(), instance, group))
         self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker)
         self.networks = Networks(
             self.config,

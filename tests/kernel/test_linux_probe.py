@@ -26,7 +26,7 @@ def run(*command: str) -> None:
 
 
 def test_the_facts_of_this_kernel_name_instance_and_group(linux: LinuxKernel) -> None:
-    facts = probe.facts(INSTANCE, GROUP)
+    facts = probe.facts(probe.abilities(), INSTANCE, GROUP)
     assert (facts.instance, facts.group, facts.default_mtu) == (INSTANCE, GROUP, 1500)
 
 

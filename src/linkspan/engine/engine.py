@@ -70,7 +70,8 @@ class Engine:
         self._kernel = LinuxKernel(config.exec_root, instance, group)
         self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
         self._worker.start()
-        facts = await self._worker.call(kernel_probe.facts, instance, group)
+        abilities = await self._worker.call(kernel_probe.abilities)
+        facts = kernel_probe.facts(abilities, instance, group)
 
         self._intent = intent = Intent(self._store)
         events = Events()
@@ -122,7 +123,11 @@ class Engine:
             self._lifecycle,
         )
         self.images = Images(store, events)
-        warnings = (*machine.warnings, *((store.warning,) if store.warning else ()))
+        warnings = (
+            *machine.warnings,
+            *((store.warning,) if store.warning else ()),
+            *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in kernel_probe.missing(abilities)),
+        )
         self.system = System(
             config,
             intent,
@@ -158,6 +163,7 @@ class Engine:
         await self._lifecycle.recover()
         for container in [item for item in self._intent.containers.values() if item.id not in roots.known()]:
             await self._remove_with_volumes(container)  # its creation was cut short, and nobody was told of it
+        self.networks.follow_settings()
         for unknown in self._runtime.bundle_ids() - self._intent.containers.keys():
             await self._runtime.delete(unknown)
         running = {identity for identity, state in self._intent.states.items() if state.running}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from linkspan.engine import filters
+from linkspan.engine import default_bridge, filters
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
@@ -26,8 +26,10 @@ from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.names import network_name
-from linkspan.model.network import Network, NetworkRequest, PoolRequest
+from linkspan.model.network import Network, NetworkRequest
 from linkspan.model.options import bridge_options, check_endpoint_options, check_labels, option_warnings
+
+log = logging.getLogger(__name__)
 
 DRIVERS = ("bridge", "host", "null")
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
@@ -65,8 +67,8 @@ class Networks:
     def ensure_predefined(self) -> None:
         """Writes ``bridge``, ``host`` and ``none`` into the intent at the first start."""
         known = {network.name for network in self._intent.networks.values()}
-        if "bridge" not in known:
-            network, _ = self._design(self._default_bridge_request(), predefined=True)
+        if default_bridge.NAME not in known:
+            network, _ = self._design(default_bridge.request_of(self._config), predefined=True)
             self._add(network)
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in known:
@@ -77,6 +79,19 @@ class Networks:
                     created=time.time(),
                 )
                 self._add(network)
+
+    def follow_settings(self) -> None:
+        """The default bridge follows ``--bip``, ``--mtu`` and their like when they changed, unless it is in use."""
+        present = self._intent.network(default_bridge.NAME)
+        request = default_bridge.request_of(self._config)
+        if default_bridge.agrees(present, request):
+            return
+        if self._intent.endpoints_on(present.id):
+            log.warning("the network bridge keeps its settings: containers run on it; restart the daemon without them")
+            return
+        self._book.remove_network(present.id)
+        wanted, _ = self._design(request, predefined=True, instead_of=present)
+        self._add(msgspec.structs.replace(wanted, id=present.id, created=present.created))
 
     def restore(self) -> None:
         """Books the pools of the stored networks, at the start of the daemon."""
@@ -209,8 +224,11 @@ class Networks:
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
 
-    def _design(self, request: NetworkRequest, *, predefined: bool) -> tuple[Network, tuple[str, ...]]:
+    def _design(
+        self, request: NetworkRequest, *, predefined: bool, instead_of: Network | None = None
+    ) -> tuple[Network, tuple[str, ...]]:
         """The network that a request means, with its subnets chosen; nothing is written yet."""
+        others = [item for item in self._intent.networks.values() if item is not instead_of]
         if not predefined:
             self._check_name(request.name)
         if request.driver not in DRIVERS:
@@ -228,13 +246,11 @@ class Networks:
         identity = secrets.token_hex(32)
         options = bridge_options(request.name, identity, request.options, enable_ipv6=request.enable_ipv6)
         warnings = (*check_labels(request.labels), *option_warnings(request.options))
-        if any(
-            item.bridge and item.bridge.bridge_name == options.bridge_name for item in self._intent.networks.values()
-        ):
+        if any(item.bridge and item.bridge.bridge_name == options.bridge_name for item in others):
             raise Conflict(
                 f"the bridge name {options.bridge_name} is in use by another network", remedy="choose another"
             )
-        in_use = [(pool.subnet, item.name) for item in self._intent.networks.values() for pool in item.pools]
+        in_use = [(pool.subnet, item.name) for item in others for pool in item.pools]
         on_link, nameservers = self._surroundings()
         chosen = pools.resolve(
             request,
@@ -267,27 +283,6 @@ class Networks:
         for network in self._intent.networks.values():
             if network.name == name:
                 raise Conflict(f"network with name {name} already exists", whose=network.id, remedy="remove it first")
-
-    def _default_bridge_request(self) -> NetworkRequest:
-        config = self._config
-        options = {
-            "com.docker.network.bridge.name": "linkspan0",
-            "com.docker.network.bridge.enable_icc": str(config.inter_container).lower(),
-            "com.docker.network.bridge.enable_ip_masquerade": str(config.masquerade).lower(),
-        }
-        if config.mtu:
-            options["com.docker.network.driver.mtu"] = str(config.mtu)
-        asked = []
-        if config.bridge_address:
-            asked.append(_pool_of(config.bridge_address, config.fixed_range, config.default_gateway))
-        if config.bridge_address6:
-            asked.append(_pool_of(config.bridge_address6, config.fixed_range6, None))
-        return NetworkRequest(
-            name="bridge",
-            pools=tuple(asked),
-            enable_ipv6=config.ipv6 or bool(config.bridge_address6),
-            options=options,
-        )
 
     def _refuse_in_use(self, network: Network) -> None:
         endpoints = self._intent.endpoints_on(network.id)
@@ -342,13 +337,3 @@ class Networks:
         self._events.publish(
             "network", action, network.id, {"name": network.name, "type": network.driver, **attributes}
         )
-
-
-def _pool_of(address: str, ip_range: IPNetwork | None, gateway: IPAddress | None) -> PoolRequest:
-    """``--bip 172.17.0.1/16``: the gateway and, with the host bits cleared, the subnet."""
-    interface = ipaddress.ip_interface(address)
-    return PoolRequest(
-        subnet=str(interface.network),
-        ip_range=str(ip_range) if ip_range else "",
-        gateway=str(gateway or interface.ip),
-    )

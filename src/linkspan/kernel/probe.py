@@ -65,9 +65,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: str = ""
 
 
-def facts(instance: str, group: int) -> Facts:
-    """The planner's facts. OSError when not even a namespace can be made."""
-    found = abilities()
+def facts(found: Abilities, instance: str, group: int) -> Facts:
+    """The planner's facts. NetlinkError."""
     with_ipv6 = not found.ipv6
     return Facts(
         instance=instance,
