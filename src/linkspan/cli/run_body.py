@@ -55,8 +55,6 @@ def _body(parsed: Parsed, image: str, command: list[str], attach: bool) -> Docum
         body["StopSignal"] = parsed.text("stop-signal")
     if parsed.given("stop-timeout"):
         body["StopTimeout"] = parsed.number("stop-timeout")
-    if parsed.text("mac-address"):
-        body["MacAddress"] = parsed.text("mac-address")
     health = _health(parsed)
     if health:
         body["Healthcheck"] = health
@@ -138,8 +136,8 @@ def _host(parsed: Parsed, binds: list[str]) -> Document:
         "DnsOptions": list[Json](parsed.texts("dns-option")),
         "DnsSearch": list[Json](parsed.texts("dns-search")),
         "Links": list[Json](parsed.texts("link")),
-        "CapAdd": list[Json](parsed.texts("cap-add")),
-        "CapDrop": list[Json](parsed.texts("cap-drop")),
+        "CapAdd": list[Json](capabilities(parsed.texts("cap-add"))),
+        "CapDrop": list[Json](capabilities(parsed.texts("cap-drop"))),
         "GroupAdd": list[Json](parsed.texts("group-add")),
         "IpcMode": parsed.text("ipc"),
         "PidMode": parsed.text("pid"),
@@ -167,6 +165,12 @@ def _host(parsed: Parsed, binds: list[str]) -> Document:
         if parsed.given(name):
             host[key] = parsed.flag(name)
     return host
+
+
+def capabilities(texts: list[str]) -> list[str]:
+    """Names as the kernel has them (capabilities(7)): ``net_admin`` is ``CAP_NET_ADMIN``; ``ALL`` stays."""
+    names = [text.strip().upper() for text in texts]
+    return [name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in names]
 
 
 def limits(parsed: Parsed) -> Document:

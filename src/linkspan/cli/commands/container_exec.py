@@ -64,6 +64,7 @@ def exec_body(parsed: Parsed, command: list[str]) -> dict[str, Json]:
         "AttachStdin": parsed.flag("interactive") and attached,
         "AttachStdout": attached,
         "AttachStderr": attached,
+        "Detach": parsed.flag("detach"),
         "DetachKeys": parsed.text("detach-keys"),
         "Env": list[Json](variables),
         "WorkingDir": parsed.text("workdir"),

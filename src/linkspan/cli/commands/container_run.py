@@ -21,7 +21,7 @@ FAILED = 125
 
 
 def create(call: Call) -> int:
-    body = create_body(call.parsed, call.words[0], call.words[1:], attach=False)
+    body = create_body(call.parsed, call.words[0], call.words[1:], attach=True)
     print(_create(call, body))
     return 0
 

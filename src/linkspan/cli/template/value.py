@@ -53,6 +53,10 @@ class Map(dict[str, Json]):
     """A JSON object that is a map in Go: keys come from people."""
 
 
+class NullMap(Map):
+    """A null that is an empty map in Go."""
+
+
 class Absent:
     """The value of a key that a map does not have."""
 
@@ -84,6 +88,8 @@ Value = Json | Row | Absent | NullList
 
 def lookup(holder: Value, name: str, arguments: list[Value], path: str) -> Value:
     """The field or key ``name`` of ``holder``. Raises TemplateError naming it."""
+    if arguments and not (isinstance(holder, Row) and callable(holder.fields.get(name))):
+        raise TemplateError(f"template parsing error: at <{path}>: {name} takes no argument")
     if isinstance(holder, Row):
         found = holder.fields.get(name)
         if found is None:
@@ -114,7 +120,7 @@ def _shaped(name: str, value: Json, keyed: bool = False) -> Value:
         if isinstance(value, dict):
             return Map(value)
         if value is None:
-            return Map()
+            return NullMap()
     if value is None and name not in POINTERS:
         return NULL_LIST
     return value
@@ -163,4 +169,4 @@ def document(value: Value) -> Json:
     """The JSON behind a value."""
     if isinstance(value, Row):
         return value.plain()
-    return None if isinstance(value, (Absent, NullList)) else value
+    return None if isinstance(value, (Absent, NullList, NullMap)) else value
