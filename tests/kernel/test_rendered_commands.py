@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,39 +16,24 @@ from linkspan.kernel.diff import Step, diff
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.render import commands
 from linkspan.kernel.state import State
+from linkspan.runtime import mountspace
 from namespaces import CLONE_NEWNET, checked, libc
 
 pytestmark = pytest.mark.kernel
-
-CLONE_NEWNS = 0x00020000  # linux/sched.h
-MS_REC, MS_PRIVATE = 1 << 14, 1 << 18  # linux/mount.h
 
 
 def in_a_place_of_its_own(body: Callable[[], None]) -> None:
     """Runs the body on a thread with network and mounts of its own, where ip-netns(8) pins what nobody else sees."""
 
     def run() -> None:
-        checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
-        keep_mounts_private()
+        checked(libc.unshare(CLONE_NEWNET))
+        # ip-netns(8) wants a root that is a mount point, which that of a chroot is not
+        mountspace.enter_slave((), None if mountspace.root_is_mount_point() else Path(rebase))
         shell("mount -t tmpfs none /run\nip link set lo up")
         body()
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    with TemporaryDirectory() as rebase, ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(run).result()
-
-
-def keep_mounts_private() -> None:
-    """``mount --make-rprivate /`` that works in a chroot too: its root need not be a mount point, the machine's is."""
-    inside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
-    try:
-        checked(libc.setns(own, CLONE_NEWNS))
-        checked(libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None))
-        os.fchdir(inside)
-        os.chroot(".")
-    finally:
-        os.close(own)
-        os.close(inside)
 
 
 def shell(script: str) -> None:
