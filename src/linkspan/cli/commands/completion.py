@@ -42,7 +42,11 @@ _linkspan() {
     done < <(linkspan __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
     (( ${#found} )) && _describe -V linkspan found
 }
-compdef _linkspan linkspan
+if [[ ${funcstack[1]} == _linkspan ]]; then
+    _linkspan
+else
+    compdef _linkspan linkspan
+fi
 """
 
 FISH = """\
