@@ -305,7 +305,7 @@ def test_a_layer_damaged_in_the_middle_is_refused(store: ImageStore, tmp_path: P
 @pytest.mark.parametrize("part", [0.001, 0.05, 0.5, 0.8, 0.99])
 def test_a_truncated_archive_is_refused(store: ImageStore, tmp_path: Path, part: float) -> None:
     data = layer(("a", os.urandom(30_000)))
-    archive = docker_archive([data])[: -(20 * 512)].rstrip(b"\0")
+    archive = docker_archive([data]).rstrip(b"\0")
     packed = gzip.compress(archive)
     refused(store, tmp_path, archive[: int(len(archive) * part)], "truncated|no image|no tar archive|incomplete")
     refused(store, tmp_path, packed[: int(len(packed) * part)], "truncated")
