@@ -174,10 +174,9 @@ class FakeNetworks:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.known: dict[str, Network] = {}
-        for index, name in enumerate(("bridge", "host", "none")):
-            driver = ("bridge", "host", "null")[index]
-            pools = (_pool(17),) if name == "bridge" else ()
-            self._add(Network(id=f"{index}" * 64, name=name, driver=driver, created=1.5, pools=pools))  # type: ignore[arg-type]
+        self._add(Network(id="0" * 64, name="bridge", driver="bridge", created=1.5, pools=(_pool(17),)))
+        self._add(Network(id="1" * 64, name="host", driver="host", created=1.5))
+        self._add(Network(id="2" * 64, name="none", driver="null", created=1.5))
         self.connected: list[tuple[str, str, EndpointRequest]] = []
         self.requests: list[NetworkRequest] = []
 
@@ -207,9 +206,7 @@ class FakeNetworks:
             for attached in each.networks
             if attached.network.id == network.id and attached.endpoint is not None
         )
-        usage = tuple(
-            PoolUsage(subnet=str(pool.subnet), capacity=65533, in_use=len(members)) for pool in network.pools
-        )
+        usage = tuple(PoolUsage(subnet=str(pool.subnet), capacity=65533, in_use=len(members)) for pool in network.pools)
         return NetworkView(network=network, members=members, usage=usage)
 
     def find(self, reference: str) -> Network:
@@ -513,7 +510,7 @@ class FakeImages:
         return (BUSYBOX,)
 
     def get(self, reference: str) -> Image:
-        if reference not in ("busybox", "busybox:latest"):
+        if reference not in ("busybox", "busybox:latest", "docker.io/library/busybox", BUSYBOX.id):
             raise ImageNotFound(f"No such image: {reference}")
         return BUSYBOX
 
@@ -568,9 +565,7 @@ class FakeVolumes:
     def __init__(self) -> None:
         self.known: dict[str, VolumeView] = {}
 
-    async def create(
-        self, name: str, driver: str, labels: Mapping[str, str], options: Mapping[str, str]
-    ) -> VolumeView:
+    async def create(self, name: str, driver: str, labels: Mapping[str, str], options: Mapping[str, str]) -> VolumeView:
         view = VolumeView(volume=Volume(name=name or "f" * 64, created=2.0, labels=dict(labels)), path=f"/v/{name}")
         self.known[view.volume.name] = view
         return view

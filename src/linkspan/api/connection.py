@@ -14,6 +14,7 @@ import logging
 import socket as sockets
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import cast
 
 import h11
@@ -255,7 +256,7 @@ class Connection(asyncio.Protocol):
         headers = _headers(reply.content_type, reply.headers, close)
         if reply.status not in (204, 304):
             headers.append(("Content-Length", str(len(reply.body))))
-        events: list[h11.Event] = [h11.Response(status_code=reply.status, headers=headers)]
+        events: list[h11.Event] = [_response(reply.status, headers)]
         if reply.body and not head:
             events.append(h11.Data(data=reply.body))
         await self._put(*events, h11.EndOfMessage())
@@ -264,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._streaming = True
         try:
             headers = _headers(answer.content_type, answer.headers, close)
-            await self._put(h11.Response(status_code=answer.status, headers=headers))
+            await self._put(_response(answer.status, headers))
             async for chunk in answer.chunks:
                 await self._put(h11.Data(data=chunk))
             await self._put(h11.EndOfMessage())
@@ -288,6 +289,7 @@ class Connection(asyncio.Protocol):
             channel.feed_end()
         await self._outlet.send(reply or b"")
         self.listen()
+        await self._outlet.taken()
         pump = asyncio.ensure_future(answer.session.pump(channel))
         gone = asyncio.ensure_future(channel.gone())
         try:
@@ -326,6 +328,10 @@ class Connection(asyncio.Protocol):
         self._on_end(self)
         if not task.cancelled() and (error := task.exception()) is not None:
             LOG.error("a connection ended with an error", exc_info=error)
+
+
+def _response(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
 
 
 def _headers(content_type: str, more: Iterable[tuple[str, str]], close: bool) -> list[tuple[str, str]]:

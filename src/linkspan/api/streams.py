@@ -7,8 +7,11 @@ the payload (moby, ``api/types/container`` "Stream format").
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
 import struct
+import sys
+import termios
 from collections import deque
 from typing import Literal
 
@@ -16,6 +19,9 @@ HIGH_WATER = 256 * 1024
 """Bytes of input that wait for the process before the client is slowed down."""
 
 _CHECK_SECONDS = 1.0
+_TAKEN_SECONDS = 0.05
+_PAUSE_SECONDS = 0.001
+"""Not less: uvloop rounds to milliseconds, and writes only after the callbacks at hand have run."""
 
 _header = struct.Struct(">BxxxL").pack
 
@@ -52,6 +58,18 @@ class Outlet:
             await self._writable.wait()
         if self.lost:
             raise ConnectionResetError("the client has gone")
+
+    async def taken(self) -> None:
+        """Returns when the client has read everything so far, or after ``_TAKEN_SECONDS``.
+
+        docker-py reads a reply's head through a buffer and loses what arrives together with it, so the first output
+        must come after the head was read. On unix sockets SIOCOUTQ counts what the peer has not read (unix(7)).
+        """
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        for _ in range(round(_TAKEN_SECONDS / _PAUSE_SECONDS)):
+            await asyncio.sleep(_PAUSE_SECONDS)
+            if self.lost or not (self._transport.get_write_buffer_size() or _unread(descriptor)):
+                return
 
 
 class HijackedChannel:
@@ -108,3 +126,10 @@ class HijackedChannel:
         poll.register(self._transport.get_extra_info("socket").fileno(), 0)
         while self._chunks or not (self._outlet.lost or poll.poll(0)):  # noqa: ASYNC110 - asyncio knows no POLLHUP
             await asyncio.sleep(_CHECK_SECONDS)
+
+
+def _unread(descriptor: int) -> int:
+    """Bytes that the other end of a unix socket has not read; SIOCOUTQ has TIOCOUTQ's number (asm/sockios.h)."""
+    count = bytearray(4)
+    fcntl.ioctl(descriptor, termios.TIOCOUTQ, count)
+    return int.from_bytes(count, sys.byteorder)

@@ -50,6 +50,6 @@ def _refuse(
 
 def _refusal(what: str) -> Handler:
     async def refuse(engine: EngineFace, request: Request) -> Answer:
-        raise NotSupported(f"{what} is not supported by Linkspan")
+        raise NotSupported(f"{what}: not supported by Linkspan")
 
     return refuse
