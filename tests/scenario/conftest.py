@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemons import Daemon
+from engine_api import EngineApi
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -34,6 +36,31 @@ def daemon(bare_daemon: Daemon, image_archives: list[Path]) -> Daemon:
     for archive in image_archives:
         bare_daemon.linkspan("load", "--quiet", "--input", str(archive))
     return bare_daemon
+
+
+@pytest.fixture(scope="module")
+def module_daemon(tmp_path_factory: pytest.TempPathFactory, image_archives: list[Path]) -> Iterator[Daemon]:
+    """One daemon with images for all tests of a module."""
+    with contextlib.contextmanager(supervised)(Daemon(tmp_path_factory.mktemp("m") / "d")) as daemon:
+        for archive in image_archives:
+            daemon.linkspan("load", "--quiet", "--input", str(archive))
+        yield daemon
+
+
+@pytest.fixture
+def lab(module_daemon: Daemon) -> Iterator[Daemon]:
+    """The module's daemon, empty before each test: no containers, no networks but the predefined ones."""
+    yield module_daemon
+    emptied(module_daemon)
+
+
+def emptied(daemon: Daemon) -> None:
+    """Removes all containers and networks."""
+    api = EngineApi(daemon.socket)
+    for item in api("GET", "/containers/json?all=1"):
+        api("DELETE", f"/containers/{item['Id']}?force=1&v=1")
+    for item in api("GET", "/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D"):
+        api("DELETE", f"/networks/{item['Id']}")
 
 
 def supervised(daemon: Daemon) -> Iterator[Daemon]:
