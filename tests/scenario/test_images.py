@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from image_archives import docker_archive, entry, import_root, layer, load, save
+from image_archives import docker_archive, entry, import_root, layer, load, save, stream
 from linkspan.errors import Conflict, ImageNotFound, InvalidRequest, RegistryFailure, RuntimeFailure
 from linkspan.images import overlay
 from linkspan.images.face import Credentials, ImageUser, Progress
@@ -415,3 +415,20 @@ def test_a_login_is_used_and_not_kept(overlay_store: ImageStore, registry_progra
         stop()
     assert not list(tmp_path.rglob("auth.json"))
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+def test_a_client_that_leaves_stops_the_load_and_leaves_nothing(store: ImageStore, tmp_path: Path) -> None:
+    before = files_below(tmp_path)
+    archive = docker_archive([layer(("big", os.urandom(20_000_000))), *LAYERS])
+
+    async def leave() -> None:
+        steps = store.load(stream(archive))
+        async for progress in steps:
+            if progress.status == "Loading layer":
+                break
+        await steps.aclose()
+
+    asyncio.run(leave())
+    assert files_below(tmp_path) == before
+    assert not list((tmp_path / "data" / store.storage_driver / "trash").iterdir())
+    assert not Path("/proc/self/task").joinpath(str(os.getpid()), "children").read_text().split()

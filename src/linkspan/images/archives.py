@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,10 +46,11 @@ class Archives:
                 totals |= {
                     diff_id: layout.layers[blob].size for diff_id, blob in zip(diff_ids, candidate.layers, strict=False)
                 }
-            async for progress in self._ingest.run(layout.candidates):
-                total = totals[progress.diff_id]
-                current = progress.read if progress.size is None else total
-                yield Progress(status="Loading layer", id=short(progress.diff_id), current=current, total=total)
+            async with aclosing(self._ingest.run(layout.candidates)) as steps:
+                async for progress in steps:
+                    total = totals[progress.diff_id]
+                    current = progress.read if progress.size is None else total
+                    yield Progress(status="Loading layer", id=short(progress.diff_id), current=current, total=total)
         for candidate in layout.candidates:
             for name in candidate.references:
                 yield Progress(status="", stream=f"Loaded image: {parse(name).familiar}\n")

@@ -14,7 +14,7 @@ import msgspec
 from linkspan.errors import StoreFailure
 from linkspan.images.blobs import Blobs
 from linkspan.images.documents import read_image
-from linkspan.images.references import parse
+from linkspan.images.references import Reference, parse
 from linkspan.model.image import Image
 
 
@@ -49,6 +49,7 @@ class Catalog:
         self._blobs = blobs
         self._document = self._load()
         self._images = {identity: self._decode(identity, record) for identity, record in self._document.images.items()}
+        self._name_images()
 
     def _load(self) -> _Document:
         try:
@@ -79,13 +80,20 @@ class Catalog:
 
     def image(self, identity: str) -> Image:
         """One image, with its tags and digests. KeyError when there is none."""
-        names = sorted(name for name, target in self._document.references.items() if target == identity)
-        references = [parse(name) for name in names]
-        return msgspec.structs.replace(
-            self._images[identity],
-            tags=tuple(reference.familiar for reference in references if not reference.digest),
-            digests=tuple(reference.familiar for reference in references if reference.digest),
-        )
+        return self._images[identity]
+
+    def _name_images(self) -> None:
+        names: dict[str, list[Reference]] = {identity: [] for identity in self._document.images}
+        for name, identity in sorted(self._document.references.items()):
+            names[identity].append(parse(name))
+        self._images = {
+            identity: msgspec.structs.replace(
+                self._images[identity],
+                tags=tuple(reference.familiar for reference in references if not reference.digest),
+                digests=tuple(reference.familiar for reference in references if reference.digest),
+            )
+            for identity, references in names.items()
+        }
 
     def change(
         self,
@@ -103,9 +111,10 @@ class Catalog:
         decoded = {identity: self._decode(identity, record) for identity, record in (add or {}).items()}
         for identity in drop:
             images.pop(identity, None)
+        references = {name: identity for name, identity in references.items() if identity in images}
         self._save(_Document(images=images, references=references))
         self._images = {**self._images, **decoded}
-        self._images = {identity: self._images[identity] for identity in images}
+        self._name_images()
 
     def _save(self, document: _Document) -> None:
         temporary = self._path.with_suffix(".new")

@@ -12,7 +12,8 @@ import hashlib
 import os
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -37,7 +38,7 @@ class CopyDriver:
     def has(self, layers: Sequence[str]) -> bool:
         return self._tree(layers).exists()
 
-    async def prepare(self, layers: Sequence[LayerSource]) -> AsyncIterator[Unpacked]:
+    async def prepare(self, layers: Sequence[LayerSource]) -> AsyncGenerator[Unpacked, None]:
         diff_ids = [layer.diff_id for layer in layers]
         tree = self._tree(diff_ids)
         if not tree.exists():
@@ -49,11 +50,12 @@ class CopyDriver:
                     LayerJob(blob=layer.blob, target=folder / "root", style="apply", diff_id=layer.diff_id)
                     for layer in layers
                 ]
-                async for index, read, size in unpack_layers(jobs):
-                    if size is None:
-                        yield Unpacked(diff_id=diff_ids[index], read=read)
-                    else:
-                        sizes[diff_ids[index]] = size
+                async with aclosing(unpack_layers(jobs)) as steps:
+                    async for index, read, size in steps:
+                        if size is None:
+                            yield Unpacked(diff_id=diff_ids[index], read=read)
+                        else:
+                            sizes[diff_ids[index]] = size
                 (folder / "sizes.json").write_bytes(msgspec.json.encode(sizes))
                 if not tree.exists():
                     os.rename(folder, tree)

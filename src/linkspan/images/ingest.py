@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,7 @@ class Ingest:
         self._driver = driver
         self._catalog = catalog
 
-    async def run(self, candidates: Sequence[Candidate]) -> AsyncIterator[Unpacked]:
+    async def run(self, candidates: Sequence[Candidate]) -> AsyncGenerator[Unpacked, None]:
         """Unpacks all layers, verified against their diff ids, then adds all images or, on any error, none.
 
         InvalidRequest when an image contradicts itself or an archive in it is hostile.
@@ -59,10 +60,11 @@ class Ingest:
                 for diff_id, blob in zip(diff_ids, candidate.layers, strict=True)
             ]
             sizes = {}
-            async for progress in self._driver.prepare(sources):
-                if progress.size is not None:
-                    sizes[progress.diff_id] = progress.size
-                yield progress
+            async with aclosing(self._driver.prepare(sources)) as steps:
+                async for progress in steps:
+                    if progress.size is not None:
+                        sizes[progress.diff_id] = progress.size
+                    yield progress
             self._blobs.write(candidate.config)
             records[candidate.id] = Record(
                 manifest=self._blobs.write(candidate.manifest),

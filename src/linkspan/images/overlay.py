@@ -16,8 +16,9 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 
 from linkspan.errors import InvalidRequest
@@ -49,7 +50,7 @@ class OverlayDriver:
     def has(self, layers: Sequence[str]) -> bool:
         return all(self._layer(diff_id).exists() for diff_id in layers)
 
-    async def prepare(self, layers: Sequence[LayerSource]) -> AsyncIterator[Unpacked]:
+    async def prepare(self, layers: Sequence[LayerSource]) -> AsyncGenerator[Unpacked, None]:
         if len(layers) > _MOST_LAYERS:
             raise InvalidRequest(f"the image has {len(layers)} layers, and overlayfs stacks {_MOST_LAYERS} at most")
         missing: dict[str, LayerSource] = {}
@@ -59,10 +60,11 @@ class OverlayDriver:
             else:
                 missing[layer.diff_id] = layer
         if missing:
-            async for progress in self._unpack(tuple(missing.values())):
-                yield progress
+            async with aclosing(self._unpack(tuple(missing.values()))) as steps:
+                async for progress in steps:
+                    yield progress
 
-    async def _unpack(self, layers: Sequence[LayerSource]) -> AsyncIterator[Unpacked]:
+    async def _unpack(self, layers: Sequence[LayerSource]) -> AsyncGenerator[Unpacked, None]:
         folders = [self._folders.unpacked / f".new-{secrets.token_hex(8)}" for _ in layers]
         try:
             jobs = []
@@ -71,13 +73,14 @@ class OverlayDriver:
                 (folder / "diff").mkdir(mode=0o755)
                 job = LayerJob(blob=layer.blob, target=folder / "diff", style="overlay", diff_id=layer.diff_id)
                 jobs.append(job)
-            async for index, read, size in unpack_layers(jobs):
-                diff_id = layers[index].diff_id
-                if size is None:
-                    yield Unpacked(diff_id=diff_id, read=read)
-                else:
-                    self._publish(folders[index], diff_id, size)
-                    yield self._done(diff_id)
+            async with aclosing(unpack_layers(jobs)) as steps:
+                async for index, read, size in steps:
+                    diff_id = layers[index].diff_id
+                    if size is None:
+                        yield Unpacked(diff_id=diff_id, read=read)
+                    else:
+                        self._publish(folders[index], diff_id, size)
+                        yield self._done(diff_id)
         finally:
             for folder in folders:
                 if folder.exists():

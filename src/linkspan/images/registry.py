@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from linkspan.errors import InvalidRequest, NotFound, RegistryFailure
@@ -64,8 +65,9 @@ class Registry:
                 for layer in document.layers:
                     yield Progress(status="Already exists", id=short(layer.digest))
             else:
-                async for progress in self._download(session, suffix, document):
-                    yield progress
+                async with aclosing(self._download(session, suffix, document)) as steps:
+                    async for progress in steps:
+                        yield progress
             digest = digest_of(top)
             names = (reference.full, f"{reference.name}@{digest}")
             same = all(self._catalog.references.get(name) == document.config.digest for name in names)
@@ -74,8 +76,9 @@ class Registry:
             else:
                 layers = tuple(layer.digest for layer in document.layers)
                 candidate = Candidate(manifest=raw, config=config, layers=layers, references=names)
-                async for progress in self._unpack(candidate):
-                    yield progress
+                async with aclosing(self._unpack(candidate)) as steps:
+                    async for progress in steps:
+                        yield progress
             yield Progress(status=f"Digest: {digest}")
             news = "Image is up to date for" if known and same else "Downloaded newer image for"
             yield Progress(status=f"Status: {news} {reference.familiar}")
@@ -102,29 +105,35 @@ class Registry:
             yield Progress(status=status, id=short(layer.digest))
         if not missing:
             return
-        async for unfinished in session.download(suffix, self._blobs.shared):
-            for digest, size in list(missing.items()):
-                if self._blobs.has(digest):
-                    del missing[digest]
-                    yield Progress(status="Download complete", id=short(digest))
-                elif unfinished > 0:
-                    current = min(unfinished, size)
-                    unfinished -= current
-                    yield Progress(status="Downloading", id=short(digest), current=current, total=size)
+        async with aclosing(session.download(suffix, self._blobs.shared)) as steps:
+            async for unfinished in steps:
+                for progress in self._downloading(missing, unfinished):
+                    yield progress
         for digest in missing:
             if not self._blobs.has(digest):
                 raise RegistryFailure(f"layer {short(digest)} was not downloaded")
             yield Progress(status="Download complete", id=short(digest))
 
+    def _downloading(self, missing: dict[str, int], unfinished: int) -> Iterator[Progress]:
+        for digest, size in list(missing.items()):
+            if self._blobs.has(digest):
+                del missing[digest]
+                yield Progress(status="Download complete", id=short(digest))
+            elif unfinished > 0:
+                current = min(unfinished, size)
+                unfinished -= current
+                yield Progress(status="Downloading", id=short(digest), current=current, total=size)
+
     async def _unpack(self, candidate: Candidate) -> AsyncGenerator[Progress, None]:
         blobs = dict(zip(diff_ids_of(candidate.config, "the image"), candidate.layers, strict=False))
         totals = {digest: self._blobs.path(digest).stat().st_size for digest in candidate.layers}
-        async for progress in self._ingest.run([candidate]):
-            digest = blobs[progress.diff_id]
-            if progress.size is None:
-                yield Progress(status="Extracting", id=short(digest), current=progress.read, total=totals[digest])
-            else:
-                yield Progress(status="Pull complete", id=short(digest))
+        async with aclosing(self._ingest.run([candidate])) as steps:
+            async for progress in steps:
+                digest = blobs[progress.diff_id]
+                if progress.size is None:
+                    yield Progress(status="Extracting", id=short(digest), current=progress.read, total=totals[digest])
+                else:
+                    yield Progress(status="Pull complete", id=short(digest))
 
     async def push(
         self, reference: Reference, identity: str, credentials: Credentials | None
@@ -139,9 +148,12 @@ class Registry:
             source = folder / "dir"
             self._lay_out(source, record.manifest, (identity, *blobs))
             digest = ""
-            async for digest in self._session(folder, reference, credentials).upload(source, reference.suffix):
-                if digest in blobs:
-                    yield Progress(status="Pushing", id=short(digest), total=self._blobs.path(digest).stat().st_size)
+            session = self._session(folder, reference, credentials)
+            async with aclosing(session.upload(source, reference.suffix)) as steps:
+                async for digest in steps:
+                    if digest in blobs:
+                        total = self._blobs.path(digest).stat().st_size
+                        yield Progress(status="Pushing", id=short(digest), total=total)
         for blob in blobs:
             yield Progress(status="Pushed", id=short(blob))
         self._catalog.change(name={f"{reference.name}@{digest}": identity})

@@ -11,7 +11,7 @@ import base64
 import ipaddress
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Session:
                 raise self._failure("pull")
             return output
 
-    async def download(self, suffix: str, shared: Path) -> AsyncIterator[int]:
+    async def download(self, suffix: str, shared: Path) -> AsyncGenerator[int, None]:
         """Puts missing layers into the shared blob folder. Yields the bytes on their way, several times a second."""
         target = self._folder / "oci"
         arguments = (
@@ -81,7 +81,7 @@ class Session:
             if process.returncode != 0:
                 raise self._failure("pull")
 
-    async def upload(self, source: Path, suffix: str) -> AsyncIterator[str]:
+    async def upload(self, source: Path, suffix: str) -> AsyncGenerator[str, None]:
         """Pushes a ``dir:`` folder. Yields the digest of each blob as it begins, and the manifest's at last."""
         result = self._folder / "digest"
         arguments = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -42,7 +42,7 @@ class StorageDriver(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepare(self, layers: Sequence[LayerSource]) -> AsyncIterator[Unpacked]:
+    def prepare(self, layers: Sequence[LayerSource]) -> AsyncGenerator[Unpacked, None]:
         """Unpacks what is not there yet, verified. Every layer is reported once with its size."""
         ...
 

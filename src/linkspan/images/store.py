@@ -153,34 +153,30 @@ class ImageStore:
             await asyncio.to_thread(self._driver.empty_trash)
         return tuple(lines)
 
-    async def pull(self, reference: str, credentials: Credentials | None) -> AsyncIterator[Progress]:
-        """Pulls one image; errors come with the first step of the iteration, or later."""
+    def pull(self, reference: str, credentials: Credentials | None) -> AsyncGenerator[Progress, None]:
+        """Pulls one image. A bad reference is refused at once, other errors come with the iteration."""
         name = parse(reference)
-        async for progress in self._guarded(self._registry.pull(name, credentials)):
-            yield progress
+        return self._guarded(self._registry.pull(name, credentials))
 
-    async def push(self, reference: str, credentials: Credentials | None) -> AsyncIterator[Progress]:
+    def push(self, reference: str, credentials: Credentials | None) -> AsyncGenerator[Progress, None]:
         """Pushes the image that has this name. ImageNotFound when none has."""
         name = parse_target(reference)
         identity = self._catalog.references.get(name.full)
         if identity is None:
             raise ImageNotFound(f"An image does not exist locally with the tag: {name.familiar}")
-        async for progress in self._guarded(self._registry.push(name, identity, credentials)):
-            yield progress
+        return self._guarded(self._registry.push(name, identity, credentials))
 
-    async def load(self, body: AsyncIterator[bytes]) -> AsyncIterator[Progress]:
+    def load(self, body: AsyncIterator[bytes]) -> AsyncGenerator[Progress, None]:
         """Loads a docker-archive or an OCI archive. InvalidRequest when it is damaged or hostile."""
-        async for progress in self._guarded(self._archives.load(body)):
-            yield progress
+        return self._guarded(self._archives.load(body))
 
-    async def import_archive(
+    def import_archive(
         self, body: AsyncIterator[bytes], reference: str, message: str, changes: Sequence[str]
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """Makes an image of a root file system's tar. ``reference`` may be empty; the last status is the id."""
-        async for progress in self._guarded(self._archives.import_archive(body, reference, message, changes)):
-            yield progress
+        return self._guarded(self._archives.import_archive(body, reference, message, changes))
 
-    async def save(self, references: Sequence[str]) -> AsyncIterator[bytes]:
+    async def save(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """The bytes of a docker-archive of these images; ImageNotFound is raised by the call itself."""
         names: dict[str, list[Reference]] = {}
         for text in references:
@@ -191,7 +187,7 @@ class ImageStore:
         images = {identity: self._catalog.records[identity] for identity in names}
         return self._guarded(save(self._blobs, images, names))
 
-    async def _guarded(self, steps: AsyncGenerator[_Item, None]) -> AsyncIterator[_Item]:
+    async def _guarded(self, steps: AsyncGenerator[_Item, None]) -> AsyncGenerator[_Item, None]:
         """Runs an operation with nothing collected under it, and collects what a failure left behind."""
         try:
             with self._gate:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -76,7 +77,8 @@ async def _child(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         yield process
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
@@ -104,7 +106,7 @@ def _input(process: asyncio.subprocess.Process) -> asyncio.StreamWriter:
     return process.stdin
 
 
-async def unpack_layers(jobs: Sequence[LayerJob]) -> AsyncIterator[tuple[int, int, int | None]]:
+async def unpack_layers(jobs: Sequence[LayerJob]) -> AsyncGenerator[tuple[int, int, int | None], None]:
     """Unpacks layers in order. Yields (index, bytes of the blob read, None), and at each layer's end (index,
     0, bytes of unpacked content).
 
