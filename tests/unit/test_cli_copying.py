@@ -131,7 +131,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaem
         stat = {"name": "x", "mode": mode, "linkTarget": "tmp" if mode and mode & GO_LINK else ""}
         header = base64.b64encode(json.dumps(stat).encode()).decode()
         status = 404 if mode is None else 200
-        text = f"HTTP/1.1 {status} X\r\nX-Docker-Container-Path-Stat: {header}\r\nContent-Length: 0\r\n\r\n"
+        text = f"HTTP/1.1 {status} X\r\nX-Docker-Container-Path-Stat: {header}\r\nContent-Length: 55\r\n\r\n"
         connection.sendall(text.encode())
 
     fake.routes["HEAD /containers/box/archive"] = head

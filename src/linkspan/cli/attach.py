@@ -8,6 +8,7 @@ program which echoes more than it reads cannot lock both sides.
 from __future__ import annotations
 
 import os
+import sys
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 
 from linkspan.cli.client import Query, Reply
@@ -115,6 +116,7 @@ def carry(reply: Reply, *, stdin: bool, tty: bool, keys: bytes) -> bool:
         else:
             pump.run()
     except Detached:
+        print("read escape sequence", file=sys.stderr)
         return False
     return True
 

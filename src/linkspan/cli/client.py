@@ -78,10 +78,11 @@ def filters(given: Iterable[str]) -> str:
 class Reply:
     """An answer whose head has been read. The body is read once, whole or piece by piece."""
 
-    __slots__ = ("_buffer", "_connection", "headers", "status")
+    __slots__ = ("_bodiless", "_buffer", "_connection", "headers", "status")
 
-    def __init__(self, connection: socket) -> None:
+    def __init__(self, connection: socket, *, bodiless: bool = False) -> None:
         self._connection = connection
+        self._bodiless = bodiless  # an answer to HEAD has a length and no body (RFC 9110, section 9.3.2)
         self._buffer = bytearray()
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -111,7 +112,7 @@ class Reply:
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives. Raises Unreachable when it ends too early."""
-        if self.status in (204, 304):
+        if self._bodiless or self.status in (204, 304):
             return
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             yield from self._chunks()
@@ -233,7 +234,7 @@ class Client:
             fields["Content-Length"] = str(len(payload))
         connection = self._connect()
         connection.sendall(self._head(method, path, query, fields) + payload)
-        return Reply(connection)
+        return Reply(connection, bodiless=method == "HEAD")
 
     def upload(
         self, method: str, path: str, query: Query, pieces: Iterable[bytes], content_type: str = "application/x-tar"

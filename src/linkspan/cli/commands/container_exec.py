@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 
 from linkspan.cli.client import segment
-from linkspan.cli.documents import Json, number, text
+from linkspan.cli.documents import Json, flag, number, text
 from linkspan.cli.failure import Failure, UsageError
 from linkspan.cli.grammar import Command, Option, Parsed
 from linkspan.cli.run_body import environment
@@ -13,6 +14,9 @@ from linkspan.cli.run_body import environment
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from linkspan.cli.call import Call
+
+PATIENCE = 2.0
+"""Seconds that a command may go on after it closed its output."""
 
 OPTIONS = (
     Option("detach", "flag", "Leave the command in the background", short="d"),
@@ -85,7 +89,17 @@ def _attached(call: Call, path: str, start: dict[str, Json]) -> int:
         follow_size(client, f"{path}/resize")
     if not carry(stream, stdin=parsed.flag("interactive"), tty=tty, keys=keys):
         return 0
-    return number(client.get(f"{path}/json"), "ExitCode")
+    return _exit_status(call, path)
+
+
+def _exit_status(call: Call, path: str) -> int:
+    """The output may end a moment before the daemon has learnt the exit code."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        document = call.client.get(f"{path}/json")
+        if not flag(document, "Running") or time.monotonic() > end:
+            return number(document, "ExitCode")
+        time.sleep(0.01)
 
 
 COMMANDS = {

@@ -41,7 +41,8 @@ def usage_rows(document: Json) -> list[Row]:
     images, volumes = sequence(document, "Images"), sequence(document, "Volumes")
     containers = sequence(document, "Containers")
     layers = number(document, "LayersSize") or sum(number(image, "Size") for image in images)
-    used = [image for image in images if number(image, "Containers") > 0]
+    of_containers = {text(container, "ImageID") for container in containers}
+    used = [image for image in images if text(image, "Id") in of_containers]
     in_use = sum(number(image, "Size") - max(number(image, "SharedSize"), 0) for image in used)
     alive = [container for container in containers if text(container, "State") not in STOPPED]
     written = sum(number(container, "SizeRw") for container in containers)
