@@ -81,6 +81,17 @@ def test_requests_sent_all_at_once_are_answered_in_order() -> None:
     asyncio.run(story())
 
 
+def test_a_missing_network_is_no_404_at_create_or_clients_would_pull_the_image() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            body = b'{"Image": "busybox", "HostConfig": {"NetworkMode": "nope"}}'
+            reply = await served.call("POST", "/containers/create", body)
+            assert (reply.status, reply.message) == (400, "network nope not found")
+            assert (await served.call("POST", "/containers/create", b'{"Image": "nope"}')).status == 404
+
+    asyncio.run(story())
+
+
 def test_an_already_started_container_answers_304_without_a_body() -> None:
     async def story() -> None:
         async with serving() as served:

@@ -31,7 +31,7 @@ def reply_for(error: Exception, what: str) -> Reply:
     status = ours[0].status
     if status == 304:
         return Reply(status=304)
-    if status >= 500:
+    if status >= 500 and status != 501:
         LOG.warning("%s: %s", what, sentence(error))
     return json_reply({"message": sentence(error)}, status)
 

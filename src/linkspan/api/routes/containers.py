@@ -13,7 +13,7 @@ from linkspan.api.wire.container_create import container_spec, update
 from linkspan.api.wire.container_types import ContainerCreate, ContainerUpdate
 from linkspan.api.wire.platforms import check_platform
 from linkspan.engine.face import EngineFace, WaitCondition
-from linkspan.errors import InvalidRequest, LinkspanError, NotSupported
+from linkspan.errors import ImageNotFound, InvalidRequest, LinkspanError, NotFound, NotSupported
 
 _CONDITIONS: dict[str, WaitCondition] = {
     "": "not-running",
@@ -58,7 +58,12 @@ async def list_all(engine: EngineFace, request: Request) -> Answer:
 async def create(engine: EngineFace, request: Request) -> Answer:
     check_platform(request.query.text("platform"))
     spec, warnings = container_spec(await request.json(ContainerCreate))
-    created = await engine.containers.create(request.query.text("name").removeprefix("/"), spec)
+    try:
+        created = await engine.containers.create(request.query.text("name").removeprefix("/"), spec)
+    except ImageNotFound:
+        raise
+    except NotFound as error:  # a 404 here makes Docker's clients pull the image, and blame that
+        raise InvalidRequest(error.what, whose=error.whose, remedy=error.remedy) from error
     return json_reply({"Id": created.id, "Warnings": [*warnings, *created.warnings]}, 201)
 
 

@@ -27,7 +27,7 @@ def endpoint_settings(
     live4 = ipv4 if endpoint and endpoint.ipv4 else None
     live6 = ipv6 if endpoint and endpoint.ipv6 else None
     shown: Json = {
-        "IPAMConfig": addresses or (None if request is None else {}),
+        "IPAMConfig": addresses or None,
         "Links": list(request.links) or None if request else None,
         "Aliases": _aliases(attached, container, version),
         "MacAddress": endpoint.mac if endpoint else "",
