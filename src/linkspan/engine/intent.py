@@ -156,7 +156,7 @@ class Intent:
             case Container():
                 before = self.containers.get(record.id)
                 if before is not None:
-                    self._container_names.pop(before.name, None)
+                    self._forget_name(before)
                 self.containers[record.id] = record
                 self._container_names[record.name] = record.id
             case Sandbox():
@@ -174,13 +174,18 @@ class Intent:
                 self.containers.pop(record.id, None)
                 self.states.pop(record.id, None)
                 self.image_configs.pop(record.id, None)
-                self._container_names.pop(record.name, None)
+                self._forget_name(record)
             case Sandbox():
                 self.sandboxes.pop(record.id, None)
             case Endpoint():
                 self.endpoints.pop(record.id, None)
             case Volume():
                 self.volumes.pop(record.name, None)
+
+    def _forget_name(self, container: Container) -> None:
+        """The name may belong to another container by now."""
+        if self._container_names.get(container.name) == container.id:
+            del self._container_names[container.name]
 
     def check_container_name(self, name: str) -> None:
         """Conflict when a container has this name, naming it."""

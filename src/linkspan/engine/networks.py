@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from linkspan.engine import default_bridge, filters
+from linkspan.engine.claims import cursors_of
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
@@ -18,7 +19,7 @@ from linkspan.engine.planned import planned
 from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.views import Created, NetworkMember, NetworkView, PlannedStep, PoolUsage, Pruned
 from linkspan.engine.wants import Wants
-from linkspan.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from linkspan.errors import Conflict, Forbidden, InvalidRequest, NotFound, NotSupported
 from linkspan.ipam import pools
 from linkspan.ipam.book import Book
 from linkspan.kernel.worker import Worker
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 DRIVERS = ("bridge", "host", "null")
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
+TYPES = ("builtin", "custom")
 
 Surroundings = Callable[[], tuple[Sequence[tuple[IPNetwork, str]], Sequence[IPAddress]]]
 """Asks the host for its on-link routes (with a word on each) and its name servers."""
@@ -122,6 +124,9 @@ class Networks:
         """All networks that match, by name."""
         filters.check_keys(wanted, FILTERS)
         dangling = filters.boolean(wanted, "dangling")
+        for kind in wanted.get("type", ()):
+            if kind not in TYPES:
+                raise InvalidRequest(f"invalid filter 'type={kind}'", remedy=f"use one of {', '.join(TYPES)}")
         found = [item for item in self._intent.networks.values() if self._matches(item, wanted, dangling)]
         return tuple(self._view(item) for item in sorted(found, key=lambda item: (item.name, item.id)))
 
@@ -135,9 +140,15 @@ class Networks:
         if network.predefined:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
         self._refuse_in_use(network)
-        await self._worker.converge(self._wants.lowering(network))
+        cursors = cursors_of(self._book, [network])
+        self._intent.commit(drop=[network])
+        try:
+            await self._worker.converge(self._wants.lowering(network))
+        except BaseException:
+            self._intent.commit(put=[network], cursors=cursors)
+            raise
         self._wants.raised.discard(network.id)
-        self._forget(network)
+        self._book.remove_network(network.id)
         self._publish(network, "destroy")
 
     async def prune(self, wanted: Filters) -> Pruned:
@@ -147,6 +158,8 @@ class Networks:
         named = {request.network for item in self._intent.containers.values() for request in item.spec.endpoints}
         deleted = []
         for network in list(self._intent.networks.values()):
+            if network.id not in self._intent.networks:
+                continue  # somebody removed it meanwhile
             unused = not network.predefined and network.id not in named and not self._intent.endpoints_on(network.id)
             old_enough = before is None or network.created < before
             if unused and old_enough and filters.matches_labels(network.labels, wanted):
@@ -160,16 +173,11 @@ class Networks:
         container = self._intent.container(container_reference)
         request = self.checked_request(network, request)
         self._check_joinable(network, container)
-        if any(item.network == network.id for item in container.spec.endpoints):
-            raise Forbidden(
-                f"container {container.name} is already connected to network {network.name}", whose=container.id
-            )
-        await self._sandboxes.connect(network, container, request)
+        await self._sandboxes.connect(network, container.id, request)
         self._publish(network, "connect", container=container.id)
 
     async def disconnect(self, reference: str, container_reference: str, *, force: bool) -> None:
         """Takes a container off a network. ``force`` also works for one that was removed while partners run."""
-        network = self._intent.network(reference)
         try:
             container_id = self._intent.container(container_reference).id
         except NotFound:
@@ -178,12 +186,16 @@ class Networks:
                 raise
             container_id = owners[0].owner
         container = self._intent.containers.get(container_id)
+        if container is not None and (removed := self._removed_network(container, reference)):
+            await self._sandboxes.disconnect(removed, container_id)
+            return
+        network = self._intent.network(reference)
         named = container is not None and any(item.network == network.id for item in container.spec.endpoints)
         if network.driver == "host":
             raise Forbidden("container cannot be disconnected from host network", remedy="create it again on another")
         if not named and container is not None:
             raise Forbidden(f"container {container.name} is not connected to network {network.name}")
-        await self._sandboxes.disconnect(network, container_id)
+        await self._sandboxes.disconnect(network.id, container_id)
         self._publish(network, "disconnect", container=container_id)
 
     def checked_request(self, network: Network, request: EndpointRequest) -> EndpointRequest:
@@ -219,10 +231,20 @@ class Networks:
                 "container cannot be disconnected from or connected to host network",
                 remedy="create the container with --network host",
             )
-        if network.driver == "null" or mode == "none":
+        present = [self._intent.networks.get(item.network) for item in container.spec.endpoints]
+        if (network.driver == "null" and present) or any(item and item.driver == "null" for item in present):
             raise Forbidden(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+                remedy="disconnect it from the network none first",
             )
+
+    def _removed_network(self, container: Container, reference: str) -> str:
+        """The id of a network that was removed while the stopped container still names it; empty: no such one.
+
+        The refusal of the container's start has told the first digits of that id.
+        """
+        found = (item.network for item in container.spec.endpoints if item.network not in self._intent.networks)
+        return next((identity for identity in found if reference and identity.startswith(reference)), "")
 
     def _design(
         self, request: NetworkRequest, *, predefined: bool, instead_of: Network | None = None
@@ -241,11 +263,17 @@ class Networks:
                 f'only one instance of "{request.driver}" network is allowed',
                 remedy=f"use the predefined network {'host' if request.driver == 'host' else 'none'}",
             )
+        if request.enable_ipv6 and not self._wants.facts.ipv6:
+            raise NotSupported("this kernel has no IPv6", remedy="leave out --ipv6, or boot without ipv6.disable=1")
         if request.ipam_driver not in ("default", "null", ""):
             raise InvalidRequest(f"unknown IPAM driver {request.ipam_driver}", remedy="use the driver default")
         identity = secrets.token_hex(32)
         options = bridge_options(request.name, identity, request.options, enable_ipv6=request.enable_ipv6)
-        warnings = (*check_labels(request.labels), *option_warnings(request.options))
+        warnings = (
+            *check_labels(request.labels),
+            *option_warnings(request.options),
+            *(f"IPAM option {key} is kept and has no effect" for key in request.ipam_options),
+        )
         if any(item.bridge and item.bridge.bridge_name == options.bridge_name for item in others):
             raise Conflict(
                 f"the bridge name {options.bridge_name} is in use by another network", remedy="choose another"
@@ -292,7 +320,7 @@ class Networks:
         raise Forbidden(
             f"error while removing network: network {network.name} id {network.id} has active endpoints "
             f"({', '.join(users)})",
-            whose=users[0],
+            whose=self._intent.sandboxes[endpoints[0].sandbox_id].owner,
             remedy="stop or disconnect them first",
         )
 

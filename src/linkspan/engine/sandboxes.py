@@ -18,24 +18,19 @@ from pathlib import Path
 import msgspec
 
 from linkspan.engine import files
+from linkspan.engine.claims import Claims, addresses_of
 from linkspan.engine.config import DaemonConfig
-from linkspan.engine.intent import Cursor, Intent
+from linkspan.engine.intent import Intent, Record
 from linkspan.engine.wants import Wants
-from linkspan.errors import Conflict, NotFound
+from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.ipam.book import Book
-from linkspan.ipam.mac import random_mac
-from linkspan.ipam.notation import family_of
 from linkspan.kernel.state import Scope, State
 from linkspan.kernel.worker import Worker
-from linkspan.model.address import IPAddress
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.network import Network
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan.sandbox import by_priority, gateway_of, namespace_of
-
-MOST_PORTS = 1023
-"""Ports of one Linux bridge (BR_MAX_PORTS in net/bridge/br_private.h)."""
 
 
 class Sandboxes:
@@ -44,7 +39,7 @@ class Sandboxes:
     def __init__(self, config: DaemonConfig, intent: Intent, book: Book, wants: Wants, worker: Worker) -> None:
         self._config = config
         self._intent = intent
-        self._book = book
+        self._claims = Claims(intent, book)
         self._wants = wants
         self._worker = worker
         self._folder = config.exec_root / "sandboxes"
@@ -65,10 +60,7 @@ class Sandboxes:
             if owner not in self._intent.containers:
                 if self._intent.sandbox_owned_by(owner) is not None:
                     return owner
-                raise Conflict(
-                    f"cannot join network of a container that was removed: {owner[:12]}",
-                    remedy="create this container again with the network of one that exists",
-                )
+                raise _removed(owner)
             if owner in seen:
                 raise Conflict(f"container {container.name} joins the network of itself")
             seen.add(owner)
@@ -80,7 +72,7 @@ class Sandboxes:
         lock = self._locks[owner]
         async with lock:
             yield
-        if owner not in self._intent.containers and not lock.locked():
+        if owner not in self._intent.containers and self._intent.sandbox_owned_by(owner) is None:
             self._locks.pop(owner, None)
 
     async def enter(self, container: Container) -> Sandbox:
@@ -92,6 +84,8 @@ class Sandboxes:
         async with self._locked(owner):
             sandbox = self._intent.sandbox_owned_by(owner)
             if sandbox is None:
+                if owner not in self._intent.containers:
+                    raise _removed(owner)
                 return await self._bring_up(self._intent.containers[owner], frozenset({container.id}))
             sandbox = msgspec.structs.replace(sandbox, members=sandbox.members | {container.id})
             self._intent.commit(put=[sandbox])
@@ -103,59 +97,60 @@ class Sandboxes:
         if sandbox is None:
             return
         async with self._locked(sandbox.owner):
-            sandbox = self._intent.sandboxes[sandbox.id]
+            sandbox = self._intent.sandbox_of(container_id)
+            if sandbox is None:
+                return
             members = sandbox.members - {container_id}
             if members:
                 self._intent.commit(put=[msgspec.structs.replace(sandbox, members=members)])
                 return
             await self._take_down(sandbox)
 
-    async def connect(self, network: Network, container: Container, request: EndpointRequest) -> Endpoint | None:
-        """Adds an endpoint to the sandbox of a running container and to its definition; None when it is stopped."""
-        async with self._locked(container.id):
-            container = self._intent.containers[container.id]
+    async def connect(self, network: Network, container_id: str, request: EndpointRequest) -> Endpoint | None:
+        """Adds an endpoint to the sandbox of a running container and to its definition; None when it is stopped.
+
+        Forbidden when the container is on that network already.
+        """
+        async with self._locked(container_id):
+            network, container = self._intent.network(network.id), self._intent.container(container_id)
+            if any(item.network == network.id for item in container.spec.endpoints):
+                raise Forbidden(
+                    f"container {container.name} is already connected to network {network.name}", whose=container.id
+                )
             changed = _with_endpoint(container, request)
-            sandbox = self._intent.sandbox_owned_by(container.id)
-            if sandbox is None:
-                self._reserve(network, container, request)
-                self._intent.commit(put=[changed])
-                return None
-            present = self._intent.endpoints_in(sandbox.id)
-            self._reserve(network, container, request)
-            try:
-                endpoint = self._claim(container.id, sandbox.id, network, request, present)
-            except BaseException:
-                self._book.unreserve(container.id, network.id)
-                raise
-            try:
-                self._intent.commit(put=[changed, endpoint], cursors=self._cursors([endpoint]))
-                await self._converge(sandbox, [*present, endpoint], [endpoint])
-            except BaseException:
-                self._intent.commit(put=[container], drop=[endpoint])
-                self._release(endpoint, container.id)
-                self._book.unreserve(container.id, network.id)
-                raise
-            self.write_files(sandbox)
+            with self._claims.reserving(network, container, request):
+                sandbox = self._intent.sandbox_owned_by(container.id)
+                if sandbox is None:
+                    self._intent.commit(put=[changed])
+                    return None
+                present = self._intent.endpoints_in(sandbox.id)
+                endpoint = self._claims.claim(container.id, sandbox.id, network, request, present)
+                await self._establish(sandbox, [*present, endpoint], [endpoint], put=[changed], back=[container])
             return endpoint
 
-    async def disconnect(self, network: Network, container_id: str) -> Endpoint | None:
+    async def disconnect(self, network_id: str, container_id: str) -> Endpoint | None:
         """Takes the container off the network, in its definition and, at once, in the kernel."""
         async with self._locked(container_id):
             container = self._intent.containers.get(container_id)
-            changed = [_without_endpoint(container, network.id)] if container else []
+            before = [container] if container else []
+            changed = [_without_endpoint(item, network_id) for item in before]
             sandbox = self._intent.sandbox_owned_by(container_id)
             present = self._intent.endpoints_in(sandbox.id) if sandbox else []
-            endpoint = next((item for item in present if item.network_id == network.id), None)
-            if sandbox is not None and endpoint is not None:
+            endpoint = next((item for item in present if item.network_id == network_id), None)
+            if sandbox is None or endpoint is None:
+                self._intent.commit(put=changed)
+            else:
                 rest = [item for item in present if item.id != endpoint.id]
                 dissolved: dict[Scope, State] = {("endpoint", endpoint.id): {}}
-                await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
                 self._intent.commit(put=changed, drop=[endpoint])
-                self._release(endpoint, container_id)
+                try:
+                    await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
+                except BaseException:
+                    self._intent.commit(put=[*before, endpoint])
+                    raise
+                self._claims.release([endpoint], container_id)
                 self.write_files(sandbox)
-            else:
-                self._intent.commit(put=changed)
-            self._book.unreserve(container_id, network.id)
+            self._claims.unreserve_on(network_id, container_id)
             return endpoint
 
     def preview(self, container: Container) -> tuple[dict[Scope, State], dict[str, str]]:
@@ -167,49 +162,26 @@ class Sandboxes:
         if self._intent.sandbox_owned_by(owner) is not None:
             return {}, {}
         shape = container if owner == container.id else self._intent.containers[owner]
-        networks = [self._intent.networks[item.network] for item in shape.spec.endpoints]
-        cursors = [
-            (item.id, pool.subnet, self._book.cursor(item.id, pool.subnet)) for item in networks for pool in item.pools
-        ]
-        sandbox, endpoints = self._design(shape, frozenset())
+        networks = [self._network_of(shape, item) for item in shape.spec.endpoints]
+        with self._claims.unmoved(networks):
+            sandbox, endpoints = self._design(shape, frozenset())
+            self._claims.release(endpoints, sandbox.owner)
         names = {sandbox.id: f"sandbox of {shape.name}"}
-        for endpoint in endpoints:
-            network = self._intent.networks[endpoint.network_id]
+        for network, endpoint in zip(networks, endpoints, strict=True):
             names |= {network.id: f"network {network.name}", endpoint.id: f"endpoint of {shape.name} on {network.name}"}
-        try:
-            return self._all_scopes(sandbox, endpoints, endpoints), names
-        finally:
-            for endpoint in endpoints:
-                self._release(endpoint, sandbox.owner)
-            for cursor in cursors:
-                self._book.restore_cursor(*cursor)
+        return self._all_scopes(sandbox, endpoints, endpoints), names
 
     def reserve(self, container: Container) -> tuple[str, ...]:
-        """Books the static addresses of a new definition. Returns warnings that name earlier holders."""
-        warnings: list[str] = []
-        try:
-            for request in container.spec.endpoints:
-                network = self._intent.networks.get(request.network)
-                if network is not None:
-                    warnings += self._reserve(network, container, request)
-        except BaseException:
-            self.unreserve(container)
-            raise
-        return tuple(warnings)
+        """See ``Claims.reserve``."""
+        return self._claims.reserve(container)
 
     def unreserve(self, container: Container) -> None:
-        """Gives the static addresses of a removed definition back."""
-        for request in container.spec.endpoints:
-            self._book.unreserve(container.id, request.network)
+        """See ``Claims.unreserve``."""
+        self._claims.unreserve(container)
 
     def restore(self) -> None:
-        """Books what the stored definitions and live endpoints hold, at the start of the daemon."""
-        for container in self._intent.containers.values():
-            self.reserve(container)
-        for endpoint in self._intent.endpoints.values():
-            sandbox = self._intent.sandboxes[endpoint.sandbox_id]
-            for address in _addresses(endpoint):
-                self._book.claim(endpoint.network_id, family_of(address), sandbox.owner, address)
+        """See ``Claims.restore``."""
+        self._claims.restore()
 
     def write_files(self, sandbox: Sandbox) -> None:
         """Writes /etc/hosts, /etc/hostname and /etc/resolv.conf of the sandbox, in place."""
@@ -227,7 +199,7 @@ class Sandboxes:
             hosts = own_lines + "".join(f"{item.address}\t{' '.join(item.names)}\n" for item in extra)
         else:
             names = _own_names(sandbox.hostname, spec.domainname if spec else "")
-            addresses = [address for endpoint in endpoints for address in _addresses(endpoint)]
+            addresses = [address for endpoint in endpoints for address in addresses_of(endpoint)]
             hosts = files.hosts_text(extra, [files.HostsEntry(str(address), names) for address in addresses])
         wanted = files.Resolver(
             servers=(spec.dns if spec else ()) or self._config.dns,
@@ -242,16 +214,44 @@ class Sandboxes:
     async def _bring_up(self, owner: Container, members: frozenset[str]) -> Sandbox:
         sandbox, endpoints = self._design(owner, members)
         try:
-            self._intent.commit(put=[sandbox, *endpoints], cursors=self._cursors(endpoints))
-            self.write_files(sandbox)
-            await self._converge(sandbox, endpoints, endpoints)
+            await self._establish(sandbox, endpoints, endpoints, put=[sandbox], drop=[sandbox])
         except BaseException:
-            self._intent.commit(drop=[sandbox, *endpoints])
-            for endpoint in endpoints:
-                self._release(endpoint, sandbox.owner)
             shutil.rmtree(self.folder(sandbox), ignore_errors=True)
             raise
         return sandbox
+
+    async def _establish(
+        self,
+        sandbox: Sandbox,
+        endpoints: Sequence[Endpoint],
+        fresh: Sequence[Endpoint],
+        *,
+        put: Sequence[Record],
+        back: Sequence[Record] = (),
+        drop: Sequence[Record] = (),
+    ) -> None:
+        """Writes the intent, then makes the kernel follow. On failure ``back`` and ``drop`` undo the intent's part.
+
+        ``endpoints`` are all of the sandbox, ``fresh`` those that are new; their addresses are free after a failure.
+        """
+        networks = [self._intent.networks[item.network_id] for item in fresh]
+        try:
+            self._intent.commit(put=[*put, *fresh], cursors=self._claims.cursors(networks))
+            try:
+                for network in networks:
+                    self._wants.note_need(network)
+                self.write_files(sandbox)
+                await self._worker.converge(self._all_scopes(sandbox, endpoints, fresh))
+            except BaseException:
+                self._intent.commit(put=back, drop=[*drop, *fresh])
+                if sandbox.id in self._intent.sandboxes:
+                    self.write_files(sandbox)
+                raise
+        except BaseException:
+            self._claims.release([item for item in fresh if item.id not in self._intent.endpoints], sandbox.owner)
+            raise
+        for network in networks:
+            self._wants.mark_raised(network)
 
     def _design(self, owner: Container, members: frozenset[str]) -> tuple[Sandbox, list[Endpoint]]:
         """A new sandbox for this definition with its addresses claimed. On failure nothing stays claimed."""
@@ -267,85 +267,22 @@ class Sandboxes:
         endpoints: list[Endpoint] = []
         try:
             for request in owner.spec.endpoints:
-                network = self._intent.networks.get(request.network)
-                if network is None:
-                    raise NotFound(
-                        f"network {request.network[:12]} of container {owner.name} not found",
-                        remedy="it was removed; disconnect the container from it or create the container again",
-                    )
-                endpoints.append(self._claim(owner.id, sandbox.id, network, request, endpoints))
+                network = self._network_of(owner, request)
+                endpoints.append(self._claims.claim(owner.id, sandbox.id, network, request, endpoints))
         except BaseException:
-            for endpoint in endpoints:
-                self._release(endpoint, owner.id)
+            self._claims.release(endpoints, owner.id)
             raise
         return sandbox, endpoints
 
-    def _claim(
-        self, owner: str, sandbox_id: str, network: Network, request: EndpointRequest, present: Sequence[Endpoint]
-    ) -> Endpoint:
-        identity = secrets.token_hex(32)
-        if network.driver != "bridge" or network.bridge is None:
-            return Endpoint(
-                id=identity,
-                network_id=network.id,
-                sandbox_id=sandbox_id,
-                request=request,
-                interface="",
-                host_interface="",
-                mac="",
+    def _network_of(self, container: Container, request: EndpointRequest) -> Network:
+        """The network that a definition names. NotFound when it was removed while the container was stopped."""
+        network = self._intent.networks.get(request.network)
+        if network is None:
+            raise NotFound(
+                f"network {request.network[:12]} of container {container.name} not found",
+                remedy="it was removed; disconnect the container from it or create the container again",
             )
-        if len(self._intent.endpoints_on(network.id)) >= MOST_PORTS:
-            raise Conflict(
-                f"network {network.name} has {MOST_PORTS} endpoints, as many as a Linux bridge takes",
-                whose=network.id,
-                remedy="put the container on another network",
-            )
-        claimed: dict[int, IPAddress] = {}
-        try:
-            for pool in network.pools:
-                version = family_of(pool.subnet)
-                wanted = request.ipv4 if version == 4 else request.ipv6
-                claimed[version] = self._book.claim(network.id, version, owner, wanted)
-        except BaseException:
-            for address in claimed.values():
-                self._book.release(network.id, address, owner)
-            raise
-        taken = {item.interface for item in present}
-        prefix = network.bridge.interface_prefix
-        interface = next(name for index in range(len(taken) + 1) if (name := f"{prefix}{index}") not in taken)
-        ipv4, ipv6 = claimed.get(4), claimed.get(6)
-        return Endpoint(
-            id=identity,
-            network_id=network.id,
-            sandbox_id=sandbox_id,
-            request=request,
-            interface=interface,
-            host_interface=f"veth{identity[:11]}",
-            mac=request.mac or random_mac(secrets.token_bytes),
-            ipv4=ipv4 if ipv4 is not None and ipv4.version == 4 else None,
-            ipv6=ipv6 if ipv6 is not None and ipv6.version == 6 else None,
-        )
-
-    def _release(self, endpoint: Endpoint, owner: str) -> None:
-        for address in _addresses(endpoint):
-            self._book.release(endpoint.network_id, address, owner)
-
-    def _reserve(self, network: Network, container: Container, request: EndpointRequest) -> list[str]:
-        warnings: list[str] = []
-        for address in (request.ipv4, request.ipv6):
-            if address is None:
-                continue
-            warnings += [
-                f"address {address} on network {network.name} is already named by container "
-                f"{self._intent.name_of(earlier)}: only one of them can run at a time"
-                for earlier in self._book.reserve(network.id, address, container.id)
-            ]
-        return warnings
-
-    async def _converge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
-        await self._worker.converge(self._all_scopes(sandbox, endpoints, fresh))
-        for endpoint in fresh:
-            self._wants.mark_raised(self._intent.networks[endpoint.network_id])
+        return network
 
     def _all_scopes(
         self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]
@@ -361,20 +298,16 @@ class Sandboxes:
         endpoints = self._intent.endpoints_in(sandbox.id)
         scopes: dict[Scope, State] = {("endpoint", item.id): {} for item in endpoints}
         scopes[("sandbox", sandbox.id)] = {}
-        await self._worker.converge(scopes)
         self._intent.commit(drop=[sandbox, *endpoints])
-        for endpoint in endpoints:
-            self._release(endpoint, sandbox.owner)
+        try:
+            await self._worker.converge(scopes)
+        except BaseException:
+            self._intent.commit(
+                put=[sandbox, *(item for item in endpoints if item.network_id in self._intent.networks)]
+            )
+            raise
+        self._claims.release(endpoints, sandbox.owner)
         shutil.rmtree(self.folder(sandbox), ignore_errors=True)
-
-    def _cursors(self, endpoints: Sequence[Endpoint]) -> list[Cursor]:
-        cursors: list[Cursor] = []
-        for endpoint in endpoints:
-            for pool in self._intent.networks[endpoint.network_id].pools:
-                last = self._book.cursor(endpoint.network_id, pool.subnet)
-                if last is not None:
-                    cursors.append((endpoint.network_id, pool.subnet, last))
-        return cursors
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
@@ -389,8 +322,11 @@ class Sandboxes:
         return "" if sandbox.host else str(self._config.exec_root / "netns" / namespace_of(sandbox))
 
 
-def _addresses(endpoint: Endpoint) -> list[IPAddress]:
-    return [address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None]
+def _removed(owner: str) -> Conflict:
+    return Conflict(
+        f"cannot join network of a container that was removed: {owner[:12]}",
+        remedy="create this container again with the network of one that exists",
+    )
 
 
 def _own_names(hostname: str, domainname: str) -> tuple[str, ...]:

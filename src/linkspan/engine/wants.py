@@ -34,26 +34,28 @@ class Wants:
             if item.driver == "bridge" and (not item.predefined or needed)
         }
 
+    def note_need(self, network: Network) -> None:
+        """Before the first endpoint of the default bridge: from now on it is there at start. StoreFailure."""
+        if network.predefined and network.driver == "bridge" and network.id not in self.raised:
+            self.intent.store.meta.put(DEFAULT_NEEDED, "yes")
+
     def mark_raised(self, network: Network) -> None:
         """The network is in the kernel now."""
-        if network.driver != "bridge" or network.id in self.raised:
-            return
-        self.raised.add(network.id)
-        if network.predefined:
-            self.intent.store.meta.put(DEFAULT_NEEDED, "yes")
+        if network.driver == "bridge":
+            self.raised.add(network.id)
 
     def raising(self, network: Network) -> dict[Scope, State]:
         """What is still missing before ``network`` can have endpoints: often nothing."""
         wants: dict[Scope, State] = {}
         if network.driver != "bridge" or network.id in self.raised:
             return wants
-        wants[HOST_SCOPE] = self._host([network])
+        wants[HOST_SCOPE] = self._host(network)
         wants[("network", network.id)] = state_of(bridge.network(network, self.facts))
         return wants
 
     def lowering(self, network: Network) -> dict[Scope, State]:
-        """The network's scope, dissolved."""
-        return {("network", network.id): {}} if network.id in self.raised else {}
+        """The network's scope, dissolved, and what the host needs without it: for one that the intent has dropped."""
+        return {("network", network.id): {}, HOST_SCOPE: self._host()} if network.id in self.raised else {}
 
     def endpoint(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> dict[Scope, State]:
         """The scope of one endpoint; host and null networks want nothing."""
@@ -69,12 +71,11 @@ class Wants:
         return {("sandbox", sandbox.id): state_of(sandbox_plan.sandbox(sandbox, pairs))}
 
     def everything(self) -> dict[Scope, State]:
-        """All scopes, for start-up and recovery. Networks in ``raised`` and those with endpoints are wanted."""
+        """All scopes, for start-up and recovery. What is wanted counts as raised from now on."""
         wants: dict[Scope, State] = {}
-        needed = self.raised | {endpoint.network_id for endpoint in self.intent.endpoints.values()}
-        networks = [item for item in self.intent.networks.values() if item.driver == "bridge" and item.id in needed]
+        networks = self._needed()
         if networks:
-            wants[HOST_SCOPE] = self._host(networks)
+            wants[HOST_SCOPE] = self._host()
         for network in networks:
             wants[("network", network.id)] = state_of(bridge.network(network, self.facts))
             self.raised.add(network.id)
@@ -85,7 +86,17 @@ class Wants:
                 wants |= self.endpoint(sandbox, self.intent.networks[endpoint.network_id], endpoint)
         return wants
 
-    def _host(self, networks: Sequence[Network]) -> State:
-        raised = (self.intent.networks[item] for item in self.raised if item in self.intent.networks)
-        ipv6 = any(item.enable_ipv6 for item in (*networks, *raised))
-        return state_of(host.base(self.facts, ipv6=ipv6))
+    def _needed(self) -> list[Network]:
+        """Networks that are in the kernel or on the way into it: created ones, and the default one once it was used."""
+        needed = self.raised | {endpoint.network_id for endpoint in self.intent.endpoints.values()}
+        return [
+            item
+            for item in self.intent.networks.values()
+            if item.driver == "bridge" and (item.id in needed or not item.predefined)
+        ]
+
+    def _host(self, *further: Network) -> State:
+        """What the needed networks and ``further`` rest on; nothing without any."""
+        networks = (*self._needed(), *further)
+        ipv6 = any(item.enable_ipv6 for item in networks)
+        return state_of(host.base(self.facts, ipv6=ipv6)) if networks else {}
