@@ -322,6 +322,7 @@ def test_a_pushed_image_is_pulled_with_the_same_id(overlay_store: ImageStore, re
     lines = push(overlay_store, f"{registry}/app:1")
     assert lines[0].status == f"The push refers to repository [{registry}/app]"
     digest = lines[-1].aux["Digest"]
+    assert lines[-2].status == f"1: digest: {digest} size: {lines[-1].aux['Size']}"
     assert overlay_store.get("made:1").digests == (f"{registry}/app@{digest}",)
 
     second = ImageStore(tmp_path / "second")

@@ -154,10 +154,13 @@ class Registry:
                     if digest in blobs:
                         total = self._blobs.path(digest).stat().st_size
                         yield Progress(status="Pushing", id=short(digest), total=total)
+            size = len(await session.manifest(f"@{digest}"))
         for blob in blobs:
             yield Progress(status="Pushed", id=short(blob))
         self._catalog.change(name={f"{reference.name}@{digest}": identity})
-        yield Progress(status=f"{reference.tag}: digest: {digest}", aux={"Tag": reference.tag, "Digest": digest})
+        yield Progress(status=f"{reference.tag}: digest: {digest} size: {size}")
+        # Docker's client shows a line or reads its aux, never both.
+        yield Progress(status="", aux={"Tag": reference.tag, "Digest": digest, "Size": str(size)})
 
     def _lay_out(self, folder: Path, manifest: str, digests: Sequence[str]) -> None:
         """A folder in the format of containers-transports(5), ``dir:``, of hard links to the blobs."""
