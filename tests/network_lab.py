@@ -106,13 +106,9 @@ def ruleset(namespace: Namespace) -> list[Json]:
 
 
 def elements(namespace: Namespace, name: str) -> list[str]:
-    """The elements of one set or map of our table, as JSON texts."""
-    for kind in ("set", "map"):
-        done = namespace.run("nft", "-j", "list", kind, "inet", TABLE, name, check=False)
-        for item in json.loads(done.stdout or '{"nftables": []}')["nftables"]:
-            if kind in item:
-                return sorted(json.dumps(each) for each in item[kind].get("elem", ()))
-    raise AssertionError(f"there is no set {name}")
+    """The elements of one set or map of our table, as JSON texts; none while there is no table."""
+    found = [item[kind] for item in ruleset(namespace) for kind in ("set", "map") if kind in item]
+    return sorted(json.dumps(each) for item in found if item["name"] == name for each in item.get("elem", ()))
 
 
 def picture(daemon: Daemon) -> dict[str, Json]:

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-API = "/v1.44"
-"""1.44 is the first version with a MAC address for each endpoint."""
+API = "/v1.48"
+"""The newest that the daemon has: 1.48 is the first with ``EnableIPv4`` and gateway priorities."""
 DEFAULT_SOCKET = "/run/linkspan/linkspan.sock"
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:,")

@@ -23,6 +23,16 @@ Columns = tuple[tuple[str, str], ...]
 """(head, field) of each column."""
 
 
+def by_number(name: str) -> list[tuple[int, str]]:
+    """A sort key that counts as people do: web2 before web10."""
+    parts = [""]
+    for letter in name:
+        if letter.isdecimal() != parts[-1][-1:].isdecimal():
+            parts.append("")
+        parts[-1] += letter
+    return [(int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
 def show(rows: list[Row], columns: Columns, layout: str, heads: dict[str, str] | None = None) -> None:
     """Prints rows. ``layout`` is --format's text, empty for the table of ``columns``; ``heads`` names other fields."""
     sys.stdout.write(rendered(rows, columns, layout, heads))

@@ -7,7 +7,7 @@ from linkspan.cli.documents import Json, flag, mapping, sequence, text, text_map
 from linkspan.cli.failure import DaemonError, Failure
 from linkspan.cli.grammar import Command, Option, Parsed
 from linkspan.cli.human import spaced
-from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, show
+from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, by_number, show
 from linkspan.cli.outcome import confirmed, each
 from linkspan.cli.tables import short_id
 from linkspan.cli.template.value import Row
@@ -124,7 +124,7 @@ LS_COLUMNS = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SC
 def list_networks(call: Call) -> int:
     parsed = call.parsed
     found = sequence(call.client.get("/networks", {"filters": filters(parsed.texts("filter"))}))
-    found.sort(key=lambda network: text(network, "Name"))
+    found.sort(key=lambda network: by_number(text(network, "Name")))
     rows = [_row(network, parsed.flag("no-trunc")) for network in found]
     if parsed.flag("quiet") and not parsed.text("format"):
         for row in rows:

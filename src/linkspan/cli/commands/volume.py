@@ -8,7 +8,7 @@ from linkspan.cli.documents import Json, number, sequence, text, text_mapping
 from linkspan.cli.failure import DaemonError, UsageError
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import decimal_size
-from linkspan.cli.listing import FILTER, FORMAT, show
+from linkspan.cli.listing import FILTER, FORMAT, by_number, show
 from linkspan.cli.outcome import confirmed, each
 from linkspan.cli.template.value import Row
 
@@ -36,7 +36,8 @@ def create(call: Call) -> int:
 def list_volumes(call: Call) -> int:
     parsed = call.parsed
     answer = call.client.get("/volumes", {"filters": filters(parsed.texts("filter"))})
-    rows = [volume_row(volume) for volume in sorted(sequence(answer, "Volumes"), key=lambda item: text(item, "Name"))]
+    found = sorted(sequence(answer, "Volumes"), key=lambda volume: by_number(text(volume, "Name")))
+    rows = [volume_row(volume) for volume in found]
     if parsed.flag("quiet") and not parsed.text("format"):
         for row in rows:
             print(row.fields["Name"])
