@@ -5,6 +5,7 @@
     blobs       files named by their digest                catalog     which images and tags exist, on disk
     store       ImageStore: all of this as one face        removal     what untag, rmi and prune may do (pure)
     registry    pull and push                              skopeo      the program that speaks to registries
+    login       whether a registry knows a user
     archives    load and import                            saving      ``save``
     archive_layout  what an archive's members mean (pure)
     unpacker    the child program that reads hostile tars  extraction, compression   its two halves

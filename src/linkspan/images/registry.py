@@ -60,25 +60,21 @@ class Registry:
             config = await session.config(suffix)
             if digest_of(config) != document.config.digest:
                 raise RegistryFailure(f"registry {reference.domain} gave a damaged configuration of {reference.full}")
-            known = document.config.digest in self._catalog.records
-            if known:
-                for layer in document.layers:
-                    yield Progress(status="Already exists", id=short(layer.digest))
-            else:
-                async with aclosing(self._download(session, suffix, document)) as steps:
-                    async for progress in steps:
-                        yield progress
             digest = digest_of(top)
             names = (reference.full, f"{reference.name}@{digest}")
+            known = document.config.digest in self._catalog.records
             same = all(self._catalog.references.get(name) == document.config.digest for name in names)
             if known:
                 self._catalog.change(name=dict.fromkeys(names, document.config.digest))
+                for layer in document.layers:
+                    yield Progress(status="Already exists", id=short(layer.digest))
             else:
                 layers = tuple(layer.digest for layer in document.layers)
                 candidate = Candidate(manifest=raw, config=config, layers=layers, references=names)
-                async with aclosing(self._unpack(candidate)) as steps:
-                    async for progress in steps:
-                        yield progress
+                for source in (self._download(session, suffix, document), self._unpack(candidate)):
+                    async with aclosing(source) as steps:
+                        async for progress in steps:
+                            yield progress
             yield Progress(status=f"Digest: {digest}")
             news = "Image is up to date for" if known and same else "Downloaded newer image for"
             yield Progress(status=f"Status: {news} {reference.familiar}")
@@ -125,6 +121,7 @@ class Registry:
                 yield Progress(status="Downloading", id=short(digest), current=current, total=size)
 
     async def _unpack(self, candidate: Candidate) -> AsyncGenerator[Progress, None]:
+        """Begins once the blobs are there."""
         blobs = dict(zip(diff_ids_of(candidate.config, "the image"), candidate.layers, strict=False))
         totals = {digest: self._blobs.path(digest).stat().st_size for digest in candidate.layers}
         async with aclosing(self._ingest.run([candidate])) as steps:
