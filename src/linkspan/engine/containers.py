@@ -18,6 +18,7 @@ from linkspan.engine.face import Session, WaitCondition
 from linkspan.engine.filters import Filters
 from linkspan.engine.inside import Inside
 from linkspan.engine.intent import Intent
+from linkspan.engine.launching import check_source
 from linkspan.engine.lifecycle import Lifecycle
 from linkspan.engine.listing import matching
 from linkspan.engine.names import made_up
@@ -301,6 +302,8 @@ class Containers:
         else:
             name = made_up(lambda text: self._intent.container_named(text) is not None)
         image = self._images.get(spec.image)
+        for mount in spec.mounts:
+            check_source(mount)
         warnings = check_labels(spec.labels)
         spec = definitions.settled(name, spec, self._intent, self._networks)
         spec = msgspec.structs.replace(spec, mounts=definitions.with_volumes(spec, image.config))

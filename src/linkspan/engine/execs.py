@@ -10,6 +10,7 @@ import msgspec
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
+from linkspan.engine.face import Channel
 from linkspan.engine.intent import Intent
 from linkspan.engine.launching import Launching
 from linkspan.engine.outcomes import exit_code_of
@@ -23,8 +24,25 @@ from linkspan.runtime.containers import Runtime
 from linkspan.runtime.exec_process import ExecInput, build_exec
 from linkspan.runtime.execution import ExecLaunch, ExecSession
 
+SETTLING = 0.5
 KEPT = 256
 """Ended execs that stay inspectable."""
+
+
+class SettledSession:
+    """An exec's session that ends only once the exit code is known, since clients ask for it at once.
+
+    A process may close its output and go on: then the session ends after ``SETTLING`` seconds all the same.
+    """
+
+    def __init__(self, session: ProcessSession[ExecSession], ended: asyncio.Task[None]) -> None:
+        self._session = session
+        self._ended = ended
+
+    async def pump(self, channel: Channel) -> None:
+        """See ``ProcessSession.pump``."""
+        await self._session.pump(channel)
+        await asyncio.wait([self._ended], timeout=SETTLING)
 
 
 class Execs:
@@ -75,20 +93,21 @@ class Execs:
             raise NotFound(f"No such exec instance: {reference}")
         return view
 
-    async def start(self, reference: str, *, tty: bool) -> ProcessSession[ExecSession]:
+    async def start(self, reference: str, *, tty: bool) -> SettledSession:
         """Starts the process with the streams that its request attaches."""
         view = self._unstarted(reference)
         request = msgspec.structs.replace(view.request, tty=tty or view.request.tty)
-        session = await self._begin(view, request, attached=True)
+        session, ended = await self._begin(view, request, attached=True)
         ready: asyncio.Future[ExecSession | None] = asyncio.get_running_loop().create_future()
         ready.set_result(session)
-        return ProcessSession(
+        pumped = ProcessSession(
             ready,
             lambda held, detached: held.close(),
             stdin=request.attach_stdin,
             half_closes=True,
             detach_keys=DetachKeys(request.detach_keys) if request.tty and request.attach_stdin else None,
         )
+        return SettledSession(pumped, ended)
 
     async def start_detached(self, reference: str) -> None:
         """Starts the process with nothing attached."""
@@ -109,7 +128,9 @@ class Execs:
             task.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
-    async def _begin(self, view: ExecView, request: ExecRequest, *, attached: bool) -> ExecSession:
+    async def _begin(
+        self, view: ExecView, request: ExecRequest, *, attached: bool
+    ) -> tuple[ExecSession, asyncio.Task[None]]:
         container = self._intent.container(view.container_id)
         self._check_running(container)
         self._views[view.id] = msgspec.structs.replace(view, request=request, running=True)
@@ -125,7 +146,7 @@ class Execs:
         task = asyncio.create_task(self._watched(view.id, container, session))
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
-        return session
+        return session, task
 
     async def _order(self, container: Container, request: ExecRequest, attached: bool) -> ExecLaunch:
         config = self._intent.image_configs.get(container.id, ImageConfig())

@@ -127,17 +127,22 @@ class Launching:
                     await asyncio.to_thread(root.copy_up, mount.target, folder)
                 return ResolvedMount(mount=mount, source=str(folder))
             case "bind":
+                check_source(mount)
                 source = Path(mount.source)
                 if not source.exists():
-                    if not mount.create_source:
-                        raise InvalidRequest(
-                            f'invalid mount config for type "bind": bind source path does not exist: {source}',
-                            remedy="make it first, or use -v, which does",
-                        )
                     source.mkdir(parents=True, exist_ok=True)
                 return ResolvedMount(mount=mount, source=str(source.resolve()))
             case _:
                 return ResolvedMount(mount=mount)
+
+
+def check_source(mount: Mount) -> None:
+    """InvalidRequest for a bind whose source is missing, unless it is one that is made (``-v``)."""
+    if mount.kind == "bind" and not mount.create_source and not Path(mount.source).exists():
+        raise InvalidRequest(
+            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+            remedy="make it first, or use -v, which does",
+        )
 
 
 def _log_limit(text: str) -> int:
