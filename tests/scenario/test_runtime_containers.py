@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import shutil
 import signal
@@ -12,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from linkspan.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, RuntimeFailure
@@ -23,6 +26,7 @@ from linkspan.runtime.conmon import Created, Launch
 from linkspan.runtime.containers import Runtime
 from linkspan.runtime.exec_process import ExecInput, build_exec
 from linkspan.runtime.execution import ExecLaunch, ExecSession
+from linkspan.runtime.filters import ANNOTATION, FilterCache
 from linkspan.runtime.logs import read_log
 from linkspan.runtime.mounts import ResolvedMount
 from linkspan.runtime.probe import Machine, probe
@@ -497,6 +501,40 @@ def test_capabilities_seccomp_and_paths_are_dockers(tell: Callable[[Story], None
         assert f"Seccomp:\t{2 if house.machine.seccomp else 0}" in text
         assert "NoNewPrivs:\t0" in text
         assert "on /proc/sys type proc (ro" in text
+
+    tell(story)
+
+
+def test_a_filter_compiled_ahead_is_the_one_that_the_runtime_would_make(
+    tell: Callable[[Story], None], machine: Machine
+) -> None:
+    if machine.runtime_name != "crun" or machine.seccomp is None:
+        pytest.skip("needs crun and a default profile")
+
+    async def story(house: House) -> None:
+        await house.runtime.warm_up()
+        own = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod"],"action":"SCMP_ACT_ERRNO"}]}'
+        for security in (Security(), Security(cap_add=("SYS_ADMIN",)), Security(seccomp=own)):
+            launch = house.launch("sleep", "60", security=security)
+            ahead = json.loads(FilterCache().annotated(launch.config))["annotations"][ANNOTATION]
+            # Annotations of its own keep the runtime from using ours.
+            config = launch.config[:-1] + b',"annotations":{"a":"b"}}'
+            await house.runtime.create(msgspec.structs.replace(launch, config=config))
+            assert (house.exec_root / "oci" / ID / "seccomp.bpf").read_bytes() == base64.b64decode(ahead)
+            await house.runtime.delete(ID)
+
+    tell(story)
+
+
+def test_an_exec_is_under_the_containers_filter(tell: Callable[[Story], None], machine: Machine) -> None:
+    if machine.seccomp is None:
+        pytest.skip("needs a default profile")
+
+    async def story(house: House) -> None:
+        await house.begin("sleep", "60")
+        session = await house.runtime.execute(ID, house.exec_launch("grep", "Seccomp:", "/proc/self/status"))
+        assert await collect(session) == (b"Seccomp:\t2\n", b"")
+        session.close()
 
     tell(story)
 

@@ -24,12 +24,13 @@ from pathlib import Path
 import msgspec
 
 from linkspan.errors import Conflict, NotFound, RuntimeFailure
-from linkspan.model.container import Resources
-from linkspan.runtime import attachment, cgroups, mountspace, processes
+from linkspan.model.container import Resources, Security
+from linkspan.runtime import attachment, capabilities, cgroups, mountspace, processes, seccomp
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.conmon import Conmon, Created, Launch, closes_stdin, remove_bundle, resize
 from linkspan.runtime.execution import ExecLaunch, ExecSession, execute
 from linkspan.runtime.failures import failure_of
+from linkspan.runtime.filters import FilterCache
 from linkspan.runtime.launcher import Launcher
 from linkspan.runtime.logs import Entry, read_log
 from linkspan.runtime.monitor import Exit, Monitor
@@ -77,6 +78,7 @@ class Runtime:
         self._monitors: dict[str, Monitor] = {}
         self._exec_numbers = itertools.count(1)
         self._orphans = Orphans()
+        self._filters = FilterCache() if machine.runtime_name == "crun" else None
         mountspace.become_subreaper()
 
     def close(self) -> None:
@@ -87,6 +89,15 @@ class Runtime:
         self._orphans.release()
         self._launcher.close()
         cgroups.remove_folder(self.machine.facts.cgroups, self._instance)
+
+    async def warm_up(self) -> None:
+        """Does ahead what the first container would wait for: its mount namespace and its seccomp filter."""
+        machine = self.machine
+        await self._launcher.run([*self._command, "--version"])
+        if self._filters is not None and machine.seccomp is not None:
+            granted = capabilities.granted(Security(), machine.facts.capabilities)
+            section = seccomp.settle(machine.seccomp, granted, machine.facts)
+            await asyncio.to_thread(self._filters.prepare, section)
 
     def bundle_ids(self) -> frozenset[str]:
         """The containers of which anything is on disk, so that what nobody knows can be deleted."""
@@ -107,7 +118,7 @@ class Runtime:
         bundle = self._bundles / launch.id
         await self._sweep(launch.id, launch.cgroups_path)
         bundle.mkdir(mode=0o700)
-        (bundle / "config.json").write_bytes(launch.config)
+        (bundle / "config.json").write_bytes(await self._configuration(launch))
         if closes_stdin(launch):
             (bundle / "stdin-once").touch()
         try:
@@ -245,6 +256,13 @@ class Runtime:
         await self._discard(container, monitor.cgroups_path)
         del self._monitors[container]
         monitor.release()
+
+    async def _configuration(self, launch: Launch) -> bytes:
+        if self._filters is None:
+            return launch.config
+        if self._filters.knows(launch.config):
+            return self._filters.annotated(launch.config)
+        return await asyncio.to_thread(self._filters.annotated, launch.config)
 
     async def _ends(self, monitor: Monitor, patience: float) -> bool:
         done, _ = await asyncio.wait([monitor.ended], timeout=patience)
