@@ -21,6 +21,7 @@ from linkspan.engine.surroundings import name_servers
 from linkspan.engine.system import System
 from linkspan.engine.volumes import Volumes
 from linkspan.engine.wants import Wants
+from linkspan.errors import LinkspanError
 from linkspan.images.face import ImageUser
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
@@ -177,7 +178,10 @@ class Engine:
             for failure in failures.exceptions:
                 log.error("%s", failure)
         for sandbox in self._intent.sandboxes.values():
-            self._sandboxes.write_files(sandbox)
+            try:
+                self._sandboxes.write_files(sandbox)
+            except LinkspanError as error:
+                log.error("%s", error)
         self._lifecycle.restart_the_fallen()
 
     def _repin(self) -> None:

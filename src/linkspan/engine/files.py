@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from linkspan.errors import RuntimeFailure
+
 FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
 """Docker's, for hosts whose only name servers listen on loopback."""
 
@@ -88,15 +90,22 @@ def resolver_text(host: Resolver, wanted: Resolver, *, own_namespace: bool) -> s
 
 
 def write_in_place(path: Path, text: str) -> None:
-    """Writes a file without changing its inode. Readers may see it empty for an instant, as with Docker."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        file.seek(0)
-        if file.read() == text:
-            return
-        file.truncate(0)
-        file.write(text)
-    path.chmod(0o644)
+    """Writes a file without changing its inode. Readers may see it empty for an instant, as with Docker.
+
+    Containers write into these files too, so what is there may be any bytes, and any number. RuntimeFailure.
+    """
+    data = text.encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            file.seek(0)
+            if file.read(len(data) + 1) == data:
+                return
+            file.truncate(0)
+            file.write(data)
+        path.chmod(0o644)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot write {path}: {error.strerror}") from error
 
 
 def extra_entries(extra_hosts: Sequence[str], host_gateway: Sequence[str]) -> tuple[HostsEntry, ...]:
