@@ -144,6 +144,8 @@ def tell(machine: Machine, tmp_path: Path) -> Callable[[Story], None]:
 
     def run(story: Story) -> None:
         async def whole() -> None:
+            (tmp_path / "exec").mkdir()
+            mountspace.prepare_mounts(tmp_path / "exec")
             house = House(machine, tmp_path)
             try:
                 await story(house)
@@ -152,6 +154,7 @@ def tell(machine: Machine, tmp_path: Path) -> Callable[[Story], None]:
             finally:
                 await house.runtime.delete(ID)
                 house.runtime.close()
+                mountspace.release_mounts(tmp_path / "exec")
 
         asyncio.run(whole())
         assert zombies() == []
@@ -654,19 +657,12 @@ def test_where_the_root_is_no_mount_point_runtimes_live_under_a_bind_of_it(
     tell: Callable[[Story], None], machine: Machine, tmp_path: Path
 ) -> None:
     async def story(house: House) -> None:
-        async with prepared(house.exec_root):
-            house.runtime.close()
-            changed = Machine(**{**_fields(machine), "root_is_mount_point": False})  # type: ignore[arg-type]
-            house.runtime = Runtime(house.exec_root, INSTANCE, changed)
-            assert await house.run("true") == 0
-            await house.runtime.delete(ID)
-            house.runtime.close()
+        house.runtime.close()
+        changed = msgspec.structs.replace(machine, root_is_mount_point=False)
+        house.runtime = Runtime(house.exec_root, INSTANCE, changed)
+        assert await house.run("true") == 0
 
     tell(story)
-
-
-def _fields(machine: Machine) -> dict[str, object]:
-    return {name: getattr(machine, name) for name in machine.__struct_fields__}
 
 
 def _text(file: Path) -> str:

@@ -94,6 +94,9 @@ def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
     root, a bind mount of ``/``: where ``/`` is no mount point, as in a plain chroot, pivot_root(2) would fail for
     the runtime. RuntimeFailure when the kernel refuses.
     """
+    if rebase is not None and _holder(os.path.realpath(rebase), read_mounts()) is None:
+        # It would lie on a mount that cannot be seen from here, let alone made a slave: the bind would get out.
+        raise RuntimeFailure(f"{rebase} is not below a prepared folder", remedy="call prepare_mounts first")
     if _libc.unshare(CLONE_NEWNS):
         raise _failure("make a mount namespace")
     if rebase is None:
