@@ -77,20 +77,20 @@ class Containers:
         self.lifecycle = lifecycle
 
     async def create(self, name: str, spec: ContainerSpec) -> Created:
-        """Writes the definition and makes the root file system's folders. All or nothing."""
+        """Writes the definition and makes the root file system's folders. All or nothing.
+
+        The state is written last: a definition without one is known, after a crash, as cut short.
+        """
         container, image, warnings = self._design(name, spec)
         warnings += self._sandboxes.reserve(container)
         container, volumes = self._with_volumes(container)
         container = msgspec.structs.replace(container, warnings=warnings)
         try:
-            self._intent.commit(
-                put=[*volumes, container],
-                states={container.id: ContainerState()},
-                image_configs={container.id: image.config},
-            )
+            self._intent.commit(put=[*volumes, container], image_configs={container.id: image.config})
             for volume in volumes:
                 self._volumes.made(volume)
             await self._roots.create(container.id, image)
+            self._intent.commit(states={container.id: ContainerState()})
         except BaseException:
             self._sandboxes.unreserve(container)
             self._intent.commit(drop=[container])

@@ -162,8 +162,8 @@ class Engine:
         self.networks.ensure_predefined()
         self._sandboxes.restore()
         await self._lifecycle.recover()
-        for container in [item for item in self._intent.containers.values() if item.id not in roots.known()]:
-            await self._remove_with_volumes(container)  # its creation was cut short, and nobody was told of it
+        for cut_short in self._intent.containers.keys() - self._intent.states.keys():
+            await self.containers.remove_stopped(self._intent.containers[cut_short], volumes=True)
         self.networks.follow_settings()
         for unknown in self._runtime.bundle_ids() - self._intent.containers.keys():
             await self._runtime.delete(unknown)

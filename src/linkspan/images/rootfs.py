@@ -103,10 +103,6 @@ class RootFileSystems:
         except OSError as error:
             raise _failure(container, "measured", error) from None
 
-    def known(self) -> Collection[str]:
-        """The containers that have a root, whole: one whose making was cut short is not among them."""
-        return self._driver.containers().keys()
-
     async def recover(self, expected: Collection[str], running: Collection[str]) -> None:
         """At start: removes roots of containers that are not ``expected``, unmounts those that do not run."""
         for container in self._driver.containers():

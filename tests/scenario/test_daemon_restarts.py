@@ -1,0 +1,30 @@
+"""A daemon that starts over what an earlier one left: nothing that somebody was told of is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemons import Daemon
+
+pytestmark = pytest.mark.scenario
+
+
+def test_containers_and_their_volumes_outlive_a_start_with_another_storage_driver(daemon: Daemon) -> None:
+    daemon.linkspan("create", "--name", "created", "busybox", "true")
+    daemon.linkspan("run", "--name", "ended", "-v", "/data", "busybox", "sh", "-c", "echo precious > /data/file")
+    daemon.linkspan("run", "-d", "--name", "running", "busybox", "sleep", "1000")
+
+    daemon.options = ("--storage-driver", "copy")
+    daemon.restart()
+    refusal = daemon.refused("start", "created")
+    assert "this storage driver has no root for the container" in refusal
+
+    daemon.options = ()
+    daemon.restart()
+    statuses = daemon.linkspan("ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines()
+    assert sorted(statuses) == ["created created", "ended exited", "running running"]
+    assert daemon.linkspan("run", "--rm", "-v", f"{volume_of(daemon)}:/v", "busybox", "cat", "/v/file") == "precious\n"
+
+
+def volume_of(daemon: Daemon) -> str:
+    return daemon.linkspan("volume", "ls", "-q").strip()
