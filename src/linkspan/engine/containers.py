@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import time
@@ -28,7 +29,7 @@ from linkspan.engine.presentation import Presentation
 from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.views import ContainerView, Created, LogLine, PathStat, PlannedStep, Pruned, StatsSample
 from linkspan.engine.volumes import Volumes
-from linkspan.errors import Conflict
+from linkspan.errors import Conflict, NotFound
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
 from linkspan.kernel.worker import Worker
@@ -154,27 +155,30 @@ class Containers:
             raise Conflict(f"container {container.name} has that name already", remedy="choose another")
         self._intent.check_container_name(name)
         renamed = msgspec.structs.replace(self._intent.containers[container.id], name=name)
-        self._intent.commit(put=[renamed])
+        sandbox = self._intent.sandbox_owned_by(container.id)
+        shaped = [msgspec.structs.replace(sandbox, owner_name=name)] if sandbox else []
+        self._intent.commit(put=[renamed, *shaped])
         self._publish(renamed, "rename", oldName=f"/{container.name}")
 
     async def remove(self, reference: str, *, force: bool, volumes: bool) -> None:
         """Removes a stopped container; with ``force`` it is killed first. Its sandbox stays for running partners."""
         container = self._intent.container(reference)
-        state = self._intent.state(container.id)
-        if state.running and not force:
-            raise Conflict(
-                f'cannot remove container "/{container.name}": container is {state.status}',
-                whose=container.id,
-                remedy="stop the container before removing or force remove",
-            )
-        if force or state.status == "restarting":
-            await self.lifecycle.end_for_removal(container)
-        async with self.lifecycle.lock(container.id):
-            if container.id not in self._intent.containers:
-                return
-            if self._intent.state(container.id).running:
-                raise Conflict(f"container {container.name} was started again meanwhile", remedy="try once more")
-            await self.remove_stopped(self._intent.containers[container.id], volumes=volumes)
+        while True:
+            if force:
+                await self.lifecycle.end_for_removal(container)
+            async with self.lifecycle.lock(container.id):
+                if container.id not in self._intent.containers:
+                    return
+                state = self._intent.state(container.id)
+                if not state.running and state.status != "restarting":
+                    await self.remove_stopped(self._intent.containers[container.id], volumes=volumes)
+                    return
+            if not force:
+                raise Conflict(
+                    f'cannot remove container "/{container.name}": container is {state.status}',
+                    whose=container.id,
+                    remedy="stop the container before removing or force remove",
+                )
 
     async def remove_stopped(self, container: Container, *, volumes: bool) -> None:
         """The removal itself; the caller holds the container's lock. A daemon that dies here finishes it later."""
@@ -204,9 +208,11 @@ class Containers:
             idle = state.status in ("created", "exited", "dead")
             old_enough = before is None or container.created < before
             if idle and old_enough and filters.matches_labels(container.spec.labels, wanted):
-                reclaimed += await self._roots.size(container.id)
-                await self.remove(container.id, force=False, volumes=False)
-                deleted = (*deleted, container.id)
+                size = await self._roots.size(container.id)
+                with contextlib.suppress(Conflict, NotFound):  # it was started or removed meanwhile
+                    await self.remove(container.id, force=False, volumes=False)
+                    reclaimed += size
+                    deleted = (*deleted, container.id)
         return Pruned(deleted=deleted, reclaimed=reclaimed)
 
     async def update(self, reference: str, resources: Resources, restart: RestartPolicy | None) -> tuple[str, ...]:

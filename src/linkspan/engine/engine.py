@@ -95,7 +95,7 @@ class Engine:
         )
         launching = Launching(config, intent, self._sandboxes, self.volumes, roots, self._runtime)
         self._lifecycle = Lifecycle(
-            intent, self._sandboxes, self._runtime, launching, waiting, events, self._remove_with_volumes
+            intent, self._sandboxes, self._runtime, launching, waiting, events, self._remove_ended
         )
         self.execs = Execs(config, intent, self._runtime, launching, events, roots)
         presentation = Presentation(
@@ -182,7 +182,7 @@ class Engine:
                 self._sandboxes.write_files(sandbox)
             except LinkspanError as error:
                 log.error("%s", error)
-        self._lifecycle.restart_the_fallen()
+        self._lifecycle.resume()
 
     def _repin(self) -> None:
         """A pin that was lost is made again from a process that lives in the namespace. On the kernel thread."""
@@ -199,9 +199,9 @@ class Engine:
     def _surroundings(self) -> tuple[list[tuple[IPNetwork, str]], tuple[IPAddress, ...]]:
         return kernel_probe.on_link_routes(self._kernel.mark), name_servers()
 
-    async def _remove_with_volumes(self, container: Container) -> None:
-        """``--rm``: anonymous volumes go with their container."""
-        await self.containers.remove_stopped(container, volumes=True)
+    async def _remove_ended(self, container: Container) -> None:
+        """``--rm``: anonymous volumes go with their container. Another one's removal may have meant to keep them."""
+        await self.containers.remove_stopped(container, volumes=container.spec.auto_remove)
 
     def _users_of_image(self, image_id: str) -> tuple[ImageUser, ...]:
         return tuple(

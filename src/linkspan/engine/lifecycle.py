@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -23,7 +23,8 @@ from linkspan.engine.outcomes import created_of, ended, failed, wanted_after_boo
 from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.signals import SIGKILL, signal_number
 from linkspan.engine.streams import Waiting
-from linkspan.errors import Conflict, LinkspanError, NotModified
+from linkspan.engine.waiters import Waiters
+from linkspan.errors import Conflict, LinkspanError, NotModified, RuntimeFailure, StoreFailure
 from linkspan.model.container import Container, ContainerState
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.containers import Runtime
@@ -37,6 +38,8 @@ KILL_TIMEOUT = 30
 """Seconds that we wait for the kernel to end a killed process."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 60.0
 """Seconds before a restart, doubled each time (Docker's)."""
+WRITE_AGAIN = 1.0
+"""Seconds until an end that the store refused is written down again."""
 STEADY = 10.0
 """Seconds after which a run counts as good and the delay starts over."""
 
@@ -64,11 +67,12 @@ class Lifecycle:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._restarts: dict[str, asyncio.Task[None]] = {}
-        self._held: set[str] = set()
-        """Containers that keep their sandbox over a restart."""
+        self._held: Counter[str] = Counter()
+        """Containers that keep their sandbox over a restart, and how many restarts are going on."""
         self._delays: dict[str, float] = {}
-        self._waiters: defaultdict[str, list[tuple[WaitCondition, asyncio.Future[int]]]] = defaultdict(list)
-        self._stopping = False
+        self._waiters = Waiters()
+        self._restarting = False
+        """Policies start containers from ``resume`` to ``close``."""
 
     def lock(self, container_id: str) -> asyncio.Lock:
         """The container's lock."""
@@ -76,20 +80,17 @@ class Lifecycle:
 
     def forget(self, container_id: str, exit_code: int) -> None:
         """The container is gone: whoever waits for its removal hears of it."""
-        self._settle(container_id, ("next-exit", "not-running", "removed"), exit_code)
-        self._waiters.pop(container_id, None)
+        self._waiters.settle(container_id, exit_code, "next-exit", "not-running", "removed")
         self._delays.pop(container_id, None)
         self._locks.pop(container_id, None)
 
     def wait(self, reference: str, condition: WaitCondition) -> Awaitable[int]:
         """Registered at once; the future gives the exit code."""
         container = self._intent.container(reference)
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future = self._waiters.register(container.id, condition)
         state = self._intent.state(container.id)
-        if condition == "not-running" and not state.running and state.status != "restarting":
-            future.set_result(state.exit_code)
-        else:
-            self._waiters[container.id].append((condition, future))
+        if not state.running and state.status != "restarting":
+            self._waiters.settle(container.id, state.exit_code, "not-running")
         return future
 
     async def start(self, reference: str) -> None:
@@ -102,42 +103,38 @@ class Lifecycle:
                 raise Conflict("cannot start a paused container", whose=container.id, remedy="try unpause instead")
             if state.running:
                 raise NotModified(f"container {container.name} is running already")
-            if state.status == "removing":
-                raise Conflict(f"container {container.name} is marked for removal and cannot be started")
-            self._cancel_restart(container.id)
-            try:
-                await self._launch(container, restart_count=0)
-            except LinkspanError:
-                if container.spec.auto_remove:
-                    await self._remove(container)
-                raise
+            await self._launch_anew(container)
 
     async def stop(self, reference: str, *, timeout: int | None, signal: str = "") -> None:
-        """Sends the stop signal, then SIGKILL after ``timeout`` seconds (negative: never). All is clean afterwards."""
+        """Sends the stop signal, then SIGKILL after ``timeout`` seconds (negative: never). All is clean afterwards.
+
+        A container that is being started is stopped when it has started. NotModified when it does not run.
+        """
         container = self._intent.container(reference)
-        state = self._intent.state(container.id)
-        if state.status == "restarting":
-            await self._stop_restarting(container)
-            return
-        if not state.running:
-            raise NotModified(f"container {container.name} is not running")
-        await self._end(container, timeout, signal)
+        async with self.lock(container.id):
+            state = self._intent.state(container.id)
+            if not state.running and state.status != "restarting":
+                raise NotModified(f"container {container.name} is not running")
+        await self._halt(container, timeout, signal)
         self._publish(container, "stop")
 
     async def restart(self, reference: str, *, timeout: int | None, signal: str = "") -> None:
         """Stop and start; the sandbox with its addresses stays, and so do its partners' connections."""
         container = self._intent.container(reference)
-        self._held.add(container.id)
+        self._held[container.id] += 1
         try:
-            if self._intent.state(container.id).running:
-                await self._end(container, timeout, signal)
+            await self._halt(container, timeout, signal)
             async with self.lock(container.id):
-                self._cancel_restart(container.id)
-                await self._launch(self._intent.container(container.id), restart_count=0)
+                container = self._intent.container(container.id)
+                if not self._intent.state(container.id).running:  # else somebody has just started it
+                    await self._launch_anew(container)
         finally:
-            self._held.discard(container.id)
-            if not self._intent.state(container.id).running:
-                await self._sandboxes.leave(container.id)
+            async with self.lock(container.id):
+                self._held[container.id] -= 1
+                if not self._held[container.id]:
+                    del self._held[container.id]
+                if not self._intent.state(container.id).running:
+                    await self._leave(container.id)
         self._publish(container, "restart")
 
     async def kill(self, reference: str, signal: str) -> None:
@@ -146,11 +143,13 @@ class Lifecycle:
         number = signal_number(signal or "SIGKILL")
         async with self.lock(container.id):
             state = self._intent.state(container.id)
-            if not state.running:
+            ends = number == SIGKILL or number == self._launching.stop_signal(container)
+            if state.status == "restarting" and ends:
+                await self._give_up_restarting(container)
+            elif not state.running:
                 raise Conflict(f"cannot kill container: {reference}: container {container.id} is not running")
-            if number == SIGKILL or number == self._launching.stop_signal(container):
-                self._put(container.id, msgspec.structs.replace(state, stopped_by_user=True))
-            await self._runtime.kill(container.id, number)
+            else:
+                await self._signal(container, state, number, ends=ends)
             watcher = self._watchers.get(container.id)
         self._publish(container, "kill", signal=str(number))
         if number == SIGKILL and watcher is not None:
@@ -180,29 +179,30 @@ class Lifecycle:
         self._publish(container, "unpause")
 
     async def end_for_removal(self, container: Container) -> None:
-        """Kills the container, if it runs, and waits until its end is written down."""
-        self._cancel_restart(container.id)
-        if self._intent.state(container.id).running:
-            await self._end(container, 0, "SIGKILL")
+        """Kills the container, if it runs or is about to, and waits until its end is written down."""
+        await self._halt(container, 0, "SIGKILL")
 
     async def recover(self) -> None:
         """After a start of the daemon: goes on watching who still runs, and writes down and cleans up who ended."""
         for container in list(self._intent.containers.values()):
-            state = self._intent.state(container.id)
-            if state.running and await self._runtime.adopt(container.id, created_of(state)):
-                self._watch(container.id)
+            identity, state = container.id, self._intent.state(container.id)
+            if state.running and await self._runtime.adopt(identity, created_of(state)):
+                outcome = self._runtime.ended(identity)
+                if outcome is None:
+                    self._watch(identity)
+                else:
+                    await self._ended(container, outcome)
                 continue
             if state.running:
                 lost = Exit(code=255, oom_killed=False, finished=time.time())
-                self._put(container.id, ended(state, lost))
-            await self._runtime.delete(container.id)
-            await self._launching.unmount(container.id)
-            await self._sandboxes.leave(container.id)
+                self._put(identity, ended(state, lost))
+            await self._tidy(identity, self._runtime.delete, self._launching.unmount, self._sandboxes.leave)
             if state.status == "removing" or (container.spec.auto_remove and state.status != "created"):
-                await self._remove(container)
+                await self._tidy(identity, self._removed)
 
-    def restart_the_fallen(self) -> None:
-        """Starts, in the background, every container whose policy wants it to run."""
+    def resume(self) -> None:
+        """Starts, in the background, every container whose policy wants it to run; from now on those that end too."""
+        self._restarting = True
         for container in list(self._intent.containers.values()):
             state = self._intent.state(container.id)
             if not state.running and wanted_after_boot(container.spec.restart, state):
@@ -210,11 +210,23 @@ class Lifecycle:
 
     async def close(self) -> None:
         """Lets go of everything that runs; nothing is stopped."""
-        self._stopping = True
+        self._restarting = False
         tasks = [*self._watchers.values(), *self._restarts.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _launch_anew(self, container: Container) -> None:
+        """What a person asked for; the caller holds the lock. With ``--rm`` a container that does not start goes."""
+        if self._intent.state(container.id).status == "removing":
+            raise Conflict(f"container {container.name} is marked for removal and cannot be started")
+        self._cancel_restart(container.id)
+        try:
+            await self._launch(container, restart_count=0)
+        except LinkspanError:
+            if container.spec.auto_remove:
+                await self._remove(container)
+            raise
 
     async def _launch(self, container: Container, *, restart_count: int) -> None:
         """Sandbox, root file system, process; undone from the last to the first when one of them fails."""
@@ -228,12 +240,15 @@ class Lifecycle:
                 undo.push_async_callback(self._launching.unmount, identity)
                 created = await self._runtime.create(await self._launching.launch(container, sandbox, root))
                 undo.push_async_callback(self._runtime.delete, identity)
-                for future in self._waiting.take(identity):
-                    future.set_result(await self._runtime.attach(identity))
+                await self._waiting.connect(identity, lambda: self._runtime.attach(identity))
                 await self._runtime.start(identity)
             except LinkspanError as error:
                 self._put(identity, failed(self._intent.state(identity), error))
                 raise
+            except OSError as error:
+                failure = RuntimeFailure(f"container {container.name} cannot be started: {error}")
+                self._put(identity, failed(self._intent.state(identity), failure))
+                raise failure from error
             state = ContainerState(
                 status="running",
                 pid=created.pid,
@@ -254,14 +269,23 @@ class Lifecycle:
 
     async def _watched(self, container_id: str) -> None:
         outcome = await self._runtime.wait(container_id)
-        async with self.lock(container_id):
-            self._watchers.pop(container_id, None)
-            container = self._intent.containers.get(container_id)
-            if container is not None:
-                await self._ended(container, outcome)
+        while True:
+            async with self.lock(container_id):
+                container = self._intent.containers.get(container_id)
+                try:
+                    if container is not None:
+                        await self._ended(container, outcome)
+                    self._watchers.pop(container_id, None)
+                    return
+                except StoreFailure as error:
+                    log.error("the end of container %s cannot be written down yet: %s", container_id[:12], error)
+            await asyncio.sleep(WRITE_AGAIN)
 
     async def _ended(self, container: Container, outcome: Exit) -> None:
-        """Writes the end down first, then tells, then cleans up: whoever asks meanwhile hears the truth."""
+        """Writes the end down first, then tells, then cleans up: whoever asks meanwhile hears the truth.
+
+        StoreFailure when it cannot be written down; then nothing was done.
+        """
         before = self._intent.state(container.id)
         state = ended(before, outcome)
         again = container.id not in self._held and wanted_again(container.spec.restart, state)
@@ -272,38 +296,62 @@ class Lifecycle:
             self._publish(container, "oom")
         took = int(state.finished - state.started)
         self._publish(container, "die", exitCode=str(outcome.code), execDuration=str(max(0, took)))
-        self._settle(container.id, ("next-exit",) if again else ("next-exit", "not-running"), outcome.code)
-        await self._runtime.delete(container.id)
-        await self._launching.unmount(container.id)
+        self._waiters.settle(container.id, outcome.code, "next-exit", *(() if again else ("not-running",)))
+        await self._tidy(container.id, self._runtime.delete, self._launching.unmount)
         if again:
             self._restart_later(container.id, state, delay=self._next_delay(container.id, state))
             return
-        await self._leave(container.id)
+        await self._tidy(container.id, self._leave)
         if container.spec.auto_remove and container.id not in self._held:
-            await self._remove(container)
+            await self._tidy(container.id, self._removed)
+
+    async def _tidy(self, container_id: str, *deeds: Callable[[str], Awaitable[None]]) -> None:
+        """Does all of this, whatever fails: nobody waits for it, and what is left is found at the next start."""
+        for deed in deeds:
+            try:
+                await deed(container_id)
+            except LinkspanError as error:
+                log.error("cleaning up after container %s: %s", self._intent.name_of(container_id), error)
+
+    async def _removed(self, container_id: str) -> None:
+        await self._remove(self._intent.containers[container_id])
 
     async def _leave(self, container_id: str) -> None:
         if container_id not in self._held:
             await self._sandboxes.leave(container_id)
 
-    async def _end(self, container: Container, timeout: int | None, signal: str) -> None:
-        identity = container.id
-        async with self.lock(identity):
-            state = self._intent.state(identity)
-            watcher = self._watchers.get(identity)
-            if not state.running or watcher is None:
-                return
-            self._put(identity, msgspec.structs.replace(state, stopped_by_user=True))
-            number = signal_number(signal) if signal else self._launching.stop_signal(container)
-            with contextlib.suppress(Conflict):  # it has just ended by itself: the watcher is about to say so
-                await self._runtime.kill(identity, number)
-            if state.status == "paused" and number != SIGKILL:
-                await self._runtime.unpause(identity)
-        self._publish(container, "kill", signal=str(number))
-        done, _ = await asyncio.wait([watcher], timeout=self._patience(container, timeout, number))
+    async def _halt(self, container: Container, timeout: int | None, signal: str) -> None:
+        """Ends the container, whatever it is doing now: starting, running, paused, or waiting for a restart."""
+        while True:
+            async with self.lock(container.id):
+                state = self._intent.state(container.id)
+                if state.status == "restarting":
+                    await self._give_up_restarting(container)
+                    return
+                watcher = self._watchers.get(container.id)
+                if not state.running or watcher is None:
+                    self._cancel_restart(container.id)
+                    return
+                number = signal_number(signal) if signal else self._launching.stop_signal(container)
+                with contextlib.suppress(Conflict):  # it has just ended by itself: the watcher is about to say so
+                    await self._signal(container, state, number, ends=True)
+            self._publish(container, "kill", signal=str(number))
+            await self._until_ended(container, watcher, self._patience(container, timeout, number))
+
+    async def _signal(self, container: Container, state: ContainerState, number: int, *, ends: bool) -> None:
+        """``ends``: the signal is meant to end the container, so its policy does not start it again."""
+        if ends:
+            self._put(container.id, msgspec.structs.replace(state, stopped_by_user=True))
+        await self._runtime.kill(container.id, number)
+        if ends and state.status == "paused" and number != SIGKILL:
+            await self._runtime.unpause(container.id)
+            self._put(container.id, msgspec.structs.replace(self._intent.state(container.id), status="running"))
+
+    async def _until_ended(self, container: Container, watcher: asyncio.Task[None], patience: float | None) -> None:
+        done, _ = await asyncio.wait([watcher], timeout=patience)
         if not done:
             with contextlib.suppress(Conflict):
-                await self._runtime.kill(identity, SIGKILL)
+                await self._runtime.kill(container.id, SIGKILL)
             done, _ = await asyncio.wait([watcher], timeout=KILL_TIMEOUT)
         if not done:
             raise Conflict(f"container {container.name} does not end, though it was killed")
@@ -317,18 +365,16 @@ class Lifecycle:
         seconds = STOP_TIMEOUT if asked is None else asked
         return None if seconds < 0 else seconds
 
-    async def _stop_restarting(self, container: Container) -> None:
-        async with self.lock(container.id):
-            self._cancel_restart(container.id)
-            state = self._intent.state(container.id)
-            if state.status != "restarting":
-                return
-            self._put(container.id, msgspec.structs.replace(state, status="exited", stopped_by_user=True))
-            await self._sandboxes.leave(container.id)
-        self._settle(container.id, ("not-running",), state.exit_code)
+    async def _give_up_restarting(self, container: Container) -> None:
+        """The container waits for its next start, which shall not come. The caller holds the lock."""
+        self._cancel_restart(container.id)
+        state = self._intent.state(container.id)
+        self._put(container.id, msgspec.structs.replace(state, status="exited", stopped_by_user=True))
+        await self._tidy(container.id, self._leave)
+        self._waiters.settle(container.id, state.exit_code, "not-running")
 
     def _restart_later(self, container_id: str, state: ContainerState, *, delay: float) -> None:
-        if not self._stopping:
+        if self._restarting:
             self._restarts[container_id] = asyncio.create_task(self._restarted(container_id, state, delay))
 
     async def _restarted(self, container_id: str, state: ContainerState, delay: float) -> None:
@@ -350,8 +396,7 @@ class Lifecycle:
                     self._restart_later(container_id, now, delay=self._next_delay(container_id, now))
                 else:
                     self._put(container_id, now)
-                    await self._sandboxes.leave(container_id)
-                    self._settle(container_id, ("not-running",), now.exit_code)
+                    self._waiters.settle(container_id, now.exit_code, "not-running")
 
     def _cancel_restart(self, container_id: str) -> None:
         task = self._restarts.pop(container_id, None)
@@ -363,14 +408,6 @@ class Lifecycle:
         delay = FIRST_DELAY if steady else self._delays.get(container_id, FIRST_DELAY)
         self._delays[container_id] = min(delay * 2, LONGEST_DELAY)
         return delay
-
-    def _settle(self, container_id: str, conditions: tuple[WaitCondition, ...], exit_code: int) -> None:
-        waiters = self._waiters.pop(container_id, [])
-        for condition, future in waiters:
-            if condition not in conditions:
-                self._waiters[container_id].append((condition, future))
-            elif not future.done():
-                future.set_result(exit_code)
 
     def _put(self, container_id: str, state: ContainerState) -> None:
         if container_id in self._intent.containers:

@@ -47,23 +47,22 @@ class DetachKeys:
 
     def __init__(self, text: str) -> None:
         self._keys = parse_keys(text or DEFAULT_DETACH_KEYS)
-        self._matched = 0
+        self._held = b""
         self.detached = False
 
     def feed(self, data: bytes) -> bytes:
         """The part of ``data`` (and of what was held back) that is input."""
+        if not self._held and self._keys[:1] not in data:
+            return data
         passed = bytearray()
         for byte in data:
-            if byte == self._keys[self._matched]:
-                self._matched += 1
-                if self._matched == len(self._keys):
-                    self.detached = True
-                    return bytes(passed)
-                continue
-            passed += self._keys[: self._matched]
-            self._matched = 1 if byte == self._keys[0] else 0
-            if not self._matched:
-                passed.append(byte)
+            self._held += bytes([byte])
+            while not self._keys.startswith(self._held):
+                passed.append(self._held[0])
+                self._held = self._held[1:]
+            if self._held == self._keys:
+                self.detached = True
+                break
         return bytes(passed)
 
 
@@ -91,7 +90,7 @@ class ProcessSession(Generic[A]):
 
     def __init__(
         self,
-        attachment: Awaitable[A | None],
+        attachment: asyncio.Future[A | None],
         let_go: Callable[[A, bool], None],
         *,
         stdin: bool,
@@ -110,23 +109,32 @@ class ProcessSession(Generic[A]):
 
     async def pump(self, channel: Channel) -> None:
         """Carries bytes both ways until the output ends, or the client goes or detaches."""
-        if self._earlier is not None:
-            async for line in self._earlier:
-                if line.stream in self._outputs:
-                    await channel.write(line.stream, line.data)
-        attachment = await self._attachment
-        if attachment is None:
-            return
         try:
-            output = asyncio.ensure_future(self._carry_output(attachment, channel))
-            inputs = [asyncio.ensure_future(self._carry_input(attachment, channel))] if self._stdin else []
-            try:
-                await self._until_over(output, inputs)
-            finally:
-                for task in (output, *inputs):
-                    task.cancel()
-                await asyncio.gather(output, *inputs, return_exceptions=True)
+            if self._earlier is not None:
+                async for line in self._earlier:
+                    if line.stream in self._outputs:
+                        await channel.write(line.stream, line.data)
+            attachment = await self._attachment
+            if attachment is not None:
+                await self._carry(attachment, channel)
         finally:
+            self._finish()
+
+    async def _carry(self, attachment: A, channel: Channel) -> None:
+        output = asyncio.ensure_future(self._carry_output(attachment, channel))
+        inputs = [asyncio.ensure_future(self._carry_input(attachment, channel))] if self._stdin else []
+        try:
+            await self._until_over(output, inputs)
+        finally:
+            for task in (output, *inputs):
+                task.cancel()
+            await asyncio.gather(output, *inputs, return_exceptions=True)
+
+    def _finish(self) -> None:
+        """Lets the process go, also for a client that left before anything was carried: unread output blocks it."""
+        if not self._attachment.done():
+            self._attachment.cancel()
+        elif not self._attachment.cancelled() and (attachment := self._attachment.result()) is not None:
             self._let_go(attachment, self._detached())
 
     async def _until_over(self, output: asyncio.Future[None], inputs: Sequence[asyncio.Future[None]]) -> None:
@@ -172,11 +180,22 @@ class Waiting(Generic[A]):
         self._futures[container_id].append(future)
         return future
 
-    def take(self, container_id: str) -> list[asyncio.Future[A | None]]:
-        """Everybody who waits for this container, off the queue."""
-        return [future for future in self._futures.pop(container_id, []) if not future.done()]
+    async def connect(self, container_id: str, attach: Callable[[], Awaitable[A]]) -> None:
+        """Gives an attachment to everybody who waits for this container; nobody waits on when one fails."""
+        waiting = self._futures.pop(container_id, [])
+        try:
+            for future in waiting:
+                if not future.done():
+                    future.set_result(await attach())
+        finally:
+            _end(waiting)
 
     def give_up(self, container_id: str) -> None:
         """The container did not start: sessions end with no output."""
-        for future in self.take(container_id):
+        _end(self._futures.pop(container_id, []))
+
+
+def _end(waiting: Sequence[asyncio.Future[A | None]]) -> None:
+    for future in waiting:
+        if not future.done():
             future.set_result(None)
