@@ -104,7 +104,10 @@ class Conmon(msgspec.Struct, frozen=True, kw_only=True):
         try:
             try:
                 child = await launcher.spawn(
-                    self.arguments(launch, bundle), passed=(sending,), environment={"_OCI_SYNCPIPE": str(sending)}
+                    self.arguments(launch, bundle),
+                    passed=(sending,),
+                    environment={"_OCI_SYNCPIPE": str(sending)},
+                    folder=str(bundle),  # where conmon leaves its OOM marker
                 )
             finally:
                 os.close(sending)

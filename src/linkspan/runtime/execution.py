@@ -138,7 +138,12 @@ async def execute(
             container, bundle, tty=launch.tty, stdin=launch.stdin, attached=launch.attached
         )
         try:
-            child = await launcher.spawn(arguments, passed=(sync_end, ready_end, start_end), environment=environment)
+            child = await launcher.spawn(
+                arguments,
+                passed=(sync_end, ready_end, start_end),
+                environment=environment,
+                folder=str(bundle),
+            )
         finally:
             for descriptor in (sync_end, ready_end, start_end):
                 os.close(descriptor)

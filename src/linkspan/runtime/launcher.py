@@ -69,8 +69,9 @@ class Launcher:
         stderr: int = subprocess.DEVNULL,
         passed: Sequence[int] = (),
         environment: Mapping[str, str] = {},
+        folder: str = "/",
     ) -> Child:
-        """Starts a program in a session of its own. ``passed`` descriptors keep their numbers in it.
+        """Starts a program in a session of its own and in ``folder``. ``passed`` descriptors keep their numbers in it.
 
         RuntimeFailure when it cannot be started.
         """
@@ -85,6 +86,7 @@ class Launcher:
                     stderr=stderr,
                     pass_fds=passed,
                     env={**ENVIRONMENT, **environment},
+                    cwd=folder,
                     start_new_session=True,
                 )
             except OSError as error:
