@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             print("configuration OK")
             return 0
         _start_logging(config.log_level)
+        os.chdir("/")  # no folder of the caller's is held or written to
         with _locked(config), _pid_file(config.pid_file):
             _run(config)
     except LinkspanError as error:
