@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from daemons import Daemon
@@ -28,3 +30,23 @@ def test_containers_and_their_volumes_outlive_a_start_with_another_storage_drive
 
 def volume_of(daemon: Daemon) -> str:
     return daemon.linkspan("volume", "ls", "-q").strip()
+
+
+def test_what_cannot_be_put_right_at_the_start_is_named_and_keeps_nobody_else_from_running(daemon: Daemon) -> None:
+    daemon.linkspan("run", "-d", "--name", "running", "busybox", "sleep", "1000")
+    daemon.linkspan("create", "--name", "damaged", "busybox", "true")
+    damaged = str(daemon.inspect("damaged")["Id"])
+    daemon.stop()
+    roots = daemon.data_root / "overlay" / "containers"
+    (roots / damaged / "layers.json").write_bytes(b"")  # as a power failure leaves a file
+    stuck = roots / ("a" * 64)
+    stuck.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", stuck], check=True)
+
+    daemon.start()
+
+    assert daemon.linkspan("exec", "running", "echo", "here").strip() == "here"
+    assert f"root file system of container {stuck.name[:12]} cannot be removed" in daemon.log_end()
+    assert "the list of its layers is damaged" in daemon.refused("start", "damaged")
+    daemon.linkspan("rm", "damaged")
+    subprocess.run(["umount", stuck], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.containers import Containers
@@ -33,7 +34,7 @@ from linkspan.kernel.worker import Worker
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container
 from linkspan.plan.sandbox import namespace_of
-from linkspan.runtime import mountspace
+from linkspan.runtime import mountspace, processes
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.containers import Runtime
 from linkspan.runtime.probe import probe
@@ -163,10 +164,10 @@ class Engine:
         self._sandboxes.restore()
         await self._lifecycle.recover()
         for cut_short in self._intent.containers.keys() - self._intent.states.keys():
-            await self.containers.remove_stopped(self._intent.containers[cut_short], volumes=True)
+            await _logged(self.containers.remove_stopped(self._intent.containers[cut_short], volumes=True))
         self.networks.follow_settings()
         for unknown in self._runtime.bundle_ids() - self._intent.containers.keys():
-            await self._runtime.delete(unknown)
+            await _logged(self._runtime.delete(unknown))
         running = {identity for identity, state in self._intent.states.items() if state.running}
         await roots.recover(self._intent.containers.keys(), running)
         await self._worker.call(self._repin)
@@ -191,10 +192,13 @@ class Engine:
             name = namespace_of(sandbox)
             if sandbox.host or self._kernel.namespaces.exists(name):
                 continue
-            pids = [self._intent.state(member).pid for member in sandbox.members]
-            for pid in filter(None, pids):
-                self._kernel.namespaces.repin(name, pid)
-                break
+            states = [self._intent.state(member) for member in sandbox.members]
+            living = [state.pid for state in states if processes.is_alive(state.pid, state.pid_start)]
+            try:
+                for pid in living[:1]:
+                    self._kernel.namespaces.repin(name, pid)
+            except OSError as error:
+                log.error("the namespace of container %s cannot be pinned again: %s", sandbox.owner_name, error)
 
     def _surroundings(self) -> tuple[list[tuple[IPNetwork, str]], tuple[IPAddress, ...]]:
         return kernel_probe.on_link_routes(self._kernel.mark), name_servers()
@@ -209,3 +213,11 @@ class Engine:
             for item in self._intent.containers.values()
             if item.image_id == image_id
         )
+
+
+async def _logged(deed: Awaitable[None]) -> None:
+    """One container that makes trouble does not keep the daemon from starting for all others."""
+    try:
+        await deed
+    except LinkspanError as error:
+        log.error("%s", error)

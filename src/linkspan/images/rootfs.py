@@ -7,6 +7,7 @@ data-root, which is the mark of ownership: ``recover`` removes there what nobody
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from linkspan.images.storage import Change, Gate, StorageDriver
 from linkspan.model.image import Image
 
 __all__ = ["RootFileSystems", "RootFs", "choose_driver"]
+
+log = logging.getLogger(__name__)
 
 
 def choose_driver(data_root: Path, forced: str) -> tuple[StorageDriver, str]:
@@ -104,12 +107,18 @@ class RootFileSystems:
             raise _failure(container, "measured", error) from None
 
     async def recover(self, expected: Collection[str], running: Collection[str]) -> None:
-        """At start: removes roots of containers that are not ``expected``, unmounts those that do not run."""
+        """At start: removes roots of containers that are not ``expected``, unmounts those that do not run.
+
+        A root that cannot be removed or unmounted is left as it is, and logged.
+        """
         for container in self._driver.containers():
-            if container not in expected:
-                await self.remove(container)
-            elif container not in running:
-                await self.unmount(container)
+            try:
+                if container not in expected:
+                    await self.remove(container)
+                elif container not in running:
+                    await self.unmount(container)
+            except RuntimeFailure as failure:
+                log.error("%s", failure)
         await asyncio.to_thread(self._driver.empty_trash)
 
 

@@ -7,6 +7,7 @@ thread. They raise OSError; ``linkspan.images.rootfs`` names the container in wh
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -128,16 +129,23 @@ class Folders:
             raise
 
     def layers(self) -> dict[str, tuple[str, ...]]:
-        """Layers by container id."""
+        """Layers by container id; none for a container whose list is damaged, which cannot be mounted any more."""
         found = {}
         for folder in self.containers.iterdir():
             if not folder.name.startswith("."):
-                found[folder.name] = self.layers_of(folder)
+                try:
+                    found[folder.name] = self.layers_of(folder)
+                except OSError:
+                    found[folder.name] = ()
         return found
 
     def layers_of(self, folder: Path) -> tuple[str, ...]:
-        """The layers that a container was created on."""
-        return msgspec.json.decode((folder / "layers.json").read_bytes(), type=tuple[str, ...])
+        """The layers that a container was created on. OSError when a power failure took the list."""
+        file = folder / "layers.json"
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=tuple[str, ...])
+        except msgspec.DecodeError:
+            raise OSError(errno.EIO, "the list of its layers is damaged", str(file)) from None
 
     def discard(self, folder: Path) -> None:
         """Moves a folder to the trash."""
