@@ -11,6 +11,7 @@ import msgspec
 
 from linkspan.engine.intent import Intent
 from linkspan.engine.networks import Networks
+from linkspan.engine.signals import signal_number
 from linkspan.errors import InvalidRequest, NotFound, NotSupported
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
@@ -28,6 +29,8 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
         hostname(spec.hostname)
     if spec.domainname:
         domain_name(spec.domainname)
+    if spec.stop_signal:
+        signal_number(spec.stop_signal)
     mode = spec.network_mode
     if mode.kind == "container":
         mode = _partner_mode(name, spec, intent)
@@ -36,12 +39,14 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
 
 
 def refuse_publishing(spec: ContainerSpec) -> None:
-    """Publishing is not built yet: refused rather than silently left out."""
-    if spec.port_bindings:
-        port = spec.port_bindings[0]
+    """Publishing is not built yet: refused rather than silently left out. Without a network it means nothing."""
+    if spec.network_mode.kind != "bridge":
+        return
+    if spec.port_bindings or spec.publish_all:
+        ports = ", ".join(f"{item.port}/{item.protocol}" for item in spec.port_bindings) or "all exposed ports"
         raise NotSupported(
-            f"publishing port {port.port}/{port.protocol} is not possible in this version",
-            remedy="leave out -p and reach the container by its address, or use --network host",
+            f"publishing {ports} is not possible in this version",
+            remedy="leave out -p and -P and reach the container by its address, or use --network host",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -60,14 +59,24 @@ class Events:
             for event in past:
                 if (until is None or event.time <= until * 1e9) and matches(event, filters):
                     yield event
-            timer = asyncio.timeout(None if until is None else max(0.0, until - time.time()))
-            with contextlib.suppress(TimeoutError):
-                async with timer:
-                    while (event_or_end := await queue.get()) is not None:
-                        if matches(event_or_end, filters):
-                            yield event_or_end
+            while (event_or_end := await _next(queue, until)) is not None:
+                if matches(event_or_end, filters):
+                    yield event_or_end
         finally:
             self._listeners.discard(queue)
+
+
+async def _next(queue: asyncio.Queue[Event | None], until: float | None) -> Event | None:
+    """What comes next; None at the end, and after ``until``.
+
+    The time limit stands around this wait alone: around a ``yield`` it would strike whatever the listener does then.
+    """
+    try:
+        async with asyncio.timeout(None if until is None else max(0.0, until - time.time())):
+            event = await queue.get()
+    except TimeoutError:
+        return None
+    return None if event is None or (until is not None and event.time > until * 1e9) else event
 
 
 def matches(event: Event, filters: Filters) -> bool:

@@ -10,6 +10,7 @@ from linkspan.errors import InvalidRequest
 
 Filters = Mapping[str, Sequence[str]]
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -67,10 +68,8 @@ def boolean(filters: Filters, key: str) -> bool | None:
 
 def moment(text: str, now: float) -> float:
     """A point in time: Unix seconds, an RFC 3339 date, or a duration before ``now`` such as ``10m`` or ``1h30m``."""
-    try:
+    if NUMBER.fullmatch(text):
         return float(text)
-    except ValueError:
-        pass
     if text and DURATION.sub("", text) == "":
         return now - sum(float(number) * UNITS[unit] for number, unit in DURATION.findall(text))
     try:

@@ -111,9 +111,15 @@ class Launching:
         return users.resolve(user, passwd, group, container.spec.group_add)
 
     def stop_signal(self, container: Container) -> int:
-        """The signal that asks the container to end: its own, else the image's, else SIGTERM."""
+        """The signal that asks the container to end: its own, else the image's, else SIGTERM.
+
+        An image may name a signal that does not exist here: its containers can be stopped all the same.
+        """
         text = container.spec.stop_signal or self._image_config(container).stop_signal or DEFAULT_STOP_SIGNAL
-        return signal_number(text)
+        try:
+            return signal_number(text)
+        except InvalidRequest:
+            return signal_number(DEFAULT_STOP_SIGNAL)
 
     def _image_config(self, container: Container) -> ImageConfig:
         return self._intent.image_configs.get(container.id, ImageConfig())
