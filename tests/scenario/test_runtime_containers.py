@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -156,8 +157,9 @@ def tell(machine: Machine, tmp_path: Path) -> Callable[[Story], None]:
                 house.runtime.close()
                 mountspace.release_mounts(tmp_path / "exec")
 
+        before = zombies()
         asyncio.run(whole())
-        assert zombies() == []
+        assert zombies() == before
         assert list(tmp_path.glob("exec/oci/[!.]*")) == []
         assert list(Path("/sys/fs/cgroup").glob(f"**/*{INSTANCE}*")) == []
         assert not any(str(tmp_path) in line for line in commands())
@@ -594,6 +596,44 @@ def test_a_created_container_can_be_deleted_without_a_start(tell: Callable[[Stor
         await house.runtime.delete(ID)
         assert not processes.is_alive(created.pid, created.pid_start)
         assert not processes.is_alive(created.monitor_pid, created.monitor_start)
+
+    tell(story)
+
+
+def test_a_create_that_is_cancelled_leaves_nothing(tell: Callable[[Story], None]) -> None:
+    async def story(house: House) -> None:
+        for delay in (0.0, 0.002, 0.01, 0.02, 0.04):
+            creating = asyncio.create_task(house.runtime.create(house.launch("true")))
+            await asyncio.sleep(delay)
+            creating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await creating
+            await house.runtime.delete(ID)
+            assert house.runtime.bundle_ids() == frozenset()
+
+    tell(story)
+
+
+def test_what_an_unknown_daemon_left_can_be_deleted(tell: Callable[[Story], None]) -> None:
+    async def story(house: House) -> None:
+        created = await house.begin("sleep", "60")
+        house.runtime.close()
+        house.runtime = Runtime(house.exec_root, INSTANCE, house.machine)
+        assert house.runtime.bundle_ids() == {ID}
+        await house.runtime.delete(ID)
+        assert not processes.is_alive(created.monitor_pid, created.monitor_start)
+
+    tell(story)
+
+
+def test_a_container_in_the_hosts_pid_namespace_ends_with_all_its_processes(tell: Callable[[Story], None]) -> None:
+    async def story(house: House) -> None:
+        await house.begin("sh", "-c", "sleep 61 & sleep 62 & wait", pid_mode="host")
+        await asyncio.sleep(0.1)
+        pids = house.runtime.processes(ID)
+        assert len(pids) == 3
+        await house.runtime.delete(ID)
+        assert [pid for pid in pids if processes.start_time(pid)] == []
 
     tell(story)
 

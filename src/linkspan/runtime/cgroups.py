@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -64,17 +63,19 @@ def processes_in(mounts: CgroupMounts, path: str) -> tuple[int, ...]:
 
 
 def is_frozen(mounts: CgroupMounts, path: str) -> bool:
-    """Whether the group is paused."""
+    """Whether the group is paused, or about to be (``FREEZING``)."""
     if mounts.version == "v2":
-        return "frozen 1" in _text(Path(mounts.unified + path), "cgroup.events")
-    return "FROZEN" in _text(Path(mounts.controllers.get("freezer", "/nonexistent") + path), "freezer.state")
+        return _text(Path(mounts.unified + path), "cgroup.freeze").strip() == "1"
+    state = _text(Path(mounts.controllers.get("freezer", "/nonexistent") + path), "freezer.state").strip()
+    return state in ("FREEZING", "FROZEN")
 
 
-def remove(mounts: CgroupMounts, path: str) -> None:
-    """Removes the group and what is below it in every hierarchy, as far as nobody is left in it."""
+def remove(mounts: CgroupMounts, path: str) -> bool:
+    """Removes the group and what is below it in every hierarchy; False where somebody is still in it."""
     for point in _folders(mounts, path):
         for folder, _, _ in os.walk(point, topdown=False):
             _rmdir(folder)
+    return not _folders(mounts, path)
 
 
 def remove_folder(mounts: CgroupMounts, instance: str) -> None:
@@ -161,7 +162,7 @@ def _usage_v1(folders: dict[str, Path], host: _HostReading) -> Usage:
     )
 
 
-def _folders(mounts: CgroupMounts, path: str) -> Iterable[Path]:
+def _folders(mounts: CgroupMounts, path: str) -> list[Path]:
     return [folder for point in mounts.mount_points if (folder := Path(point + path)).is_dir()]
 
 

@@ -27,19 +27,30 @@ from linkspan.errors import Conflict, NotFound, RuntimeFailure
 from linkspan.model.container import Resources, Security
 from linkspan.runtime import attachment, capabilities, cgroups, mountspace, processes, seccomp
 from linkspan.runtime.attachment import Attachment
-from linkspan.runtime.conmon import Conmon, Created, Launch, closes_stdin, remove_bundle, resize
+from linkspan.runtime.conmon import (
+    Conmon,
+    Created,
+    Launch,
+    closes_stdin,
+    monitor_pid,
+    reap_monitor,
+    remove_bundle,
+    resize,
+)
 from linkspan.runtime.execution import ExecLaunch, ExecSession, execute
 from linkspan.runtime.failures import failure_of
 from linkspan.runtime.filters import FilterCache
 from linkspan.runtime.launcher import Launcher
 from linkspan.runtime.logs import Entry, read_log
 from linkspan.runtime.monitor import Exit, Monitor
-from linkspan.runtime.orphans import Orphans
+from linkspan.runtime.orphans import Orphans, reap_all
 from linkspan.runtime.probe import Machine
 from linkspan.runtime.resources import limits
 
 KILL_PATIENCE = 10.0
 """Seconds after SIGKILL until a container that still exists is an error."""
+CGROUP_TRIES, CGROUP_PAUSE = 20, 0.05
+"""How often, and how many seconds apart, a cgroup is removed that a dying process is still in."""
 
 
 class _Linux(msgspec.Struct, rename="camel"):
@@ -121,10 +132,11 @@ class Runtime:
         (bundle / "config.json").write_bytes(await self._configuration(launch))
         if closes_stdin(launch):
             (bundle / "stdin-once").touch()
+        creating = asyncio.ensure_future(self._conmon.create(self._launcher, launch, bundle))
         try:
-            created = await self._conmon.create(self._launcher, launch, bundle)
+            created = await asyncio.shield(creating)
         except BaseException:
-            await asyncio.shield(self._discard(launch.id, launch.cgroups_path))
+            await asyncio.shield(self._undo(creating, launch))
             raise
         self._watch(launch.id, created, launch.cgroups_path)
         return created
@@ -268,17 +280,36 @@ class Runtime:
         done, _ = await asyncio.wait([monitor.ended], timeout=patience)
         return bool(done)
 
+    async def _undo(self, creating: asyncio.Future[Created], launch: Launch) -> None:
+        """Removes what a failed or cancelled ``create`` made, once conmon has come to the end of it."""
+        await asyncio.wait([creating])
+        if creating.exception() is None:
+            self._watch(launch.id, creating.result(), launch.cgroups_path)
+            await self.delete(launch.id)
+        else:
+            await self._discard(launch.id, launch.cgroups_path)
+
     async def _sweep(self, container: str, cgroups_path: str) -> None:
         """Removes what an earlier life of the container left, if anything."""
         if (self._bundles / container).exists() or (self._exits / container).exists():
             await self._discard(container, cgroups_path)
 
     async def _discard(self, container: str, cgroups_path: str) -> None:
+        bundle = self._bundles / container
+        monitor = monitor_pid(bundle)
+        alive = processes.mentions(monitor, container)
+        mounts = self.machine.facts.cgroups
+        left = self._orphans.open_neighbours(cgroups.processes_in(mounts, cgroups_path)) if cgroups_path else []
         await self._launcher.run([*self._command, "delete", "--force", container])
+        if alive:
+            await reap_monitor(monitor)
+        await reap_all(left, KILL_PATIENCE)
         self._orphans.adopt()
-        if cgroups_path:
-            cgroups.remove(self.machine.facts.cgroups, cgroups_path)
-        remove_bundle(self._bundles / container)
+        for _ in range(CGROUP_TRIES if cgroups_path else 0):
+            if cgroups.remove(mounts, cgroups_path):
+                break
+            await asyncio.sleep(CGROUP_PAUSE)
+        remove_bundle(bundle)
         (self._exits / container).unlink(missing_ok=True)
 
     async def _do(self, container: str, verb: str, *options: str) -> None:

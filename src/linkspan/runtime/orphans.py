@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from linkspan.runtime import processes
+from linkspan.runtime import descriptors, processes
 
 
 class Orphans:
@@ -34,6 +34,15 @@ class Orphans:
                 if not self._reap(pid):
                     asyncio.get_running_loop().add_reader(self._watched[pid], self._ended, pid)
 
+    def open_neighbours(self, pids: tuple[int, ...]) -> list[int]:
+        """pidfds of those processes that live in our own pid namespace (``--pid host``): nobody else reaps them."""
+        found = []
+        for pid in pids:
+            if _level(Path(f"/proc/{pid}")) == self._level:
+                with contextlib.suppress(ProcessLookupError):
+                    found.append(os.pidfd_open(pid))
+        return found
+
     def release(self) -> None:
         """Stops watching."""
         for pidfd in self._watched.values():
@@ -43,13 +52,27 @@ class Orphans:
 
     def _ended(self, pid: int) -> None:
         asyncio.get_running_loop().remove_reader(self._watched[pid])
-        self._reap(pid)
+        if not self._reap(pid):
+            os.close(self._watched.pop(pid))
 
     def _reap(self, pid: int) -> bool:
         if processes.reap(self._watched[pid]) is None:
             return False
         os.close(self._watched.pop(pid))
         return True
+
+
+async def reap_all(pidfds: list[int], patience: float) -> None:
+    """Reaps killed processes as far as they are our children, and closes their pidfds."""
+    for pidfd in pidfds:
+        try:
+            async with asyncio.timeout(patience):
+                await descriptors.readable(pidfd)
+            processes.reap(pidfd)
+        except TimeoutError:
+            continue
+        finally:
+            os.close(pidfd)
 
 
 def _children() -> Iterator[int]:

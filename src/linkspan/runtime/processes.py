@@ -26,6 +26,14 @@ def is_alive(pid: int, started: int) -> bool:
     return int(fields[19]) == started and fields[0] not in "ZX"
 
 
+def mentions(pid: int, word: str) -> bool:
+    """Whether the process exists and one of its arguments is that word."""
+    try:
+        return pid > 0 and word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def open_process(pid: int, started: int) -> int | None:
     """A pidfd of that very process (a zombie too), for the caller to close; None when it is gone."""
     if pid <= 0:
