@@ -181,7 +181,12 @@ def test_network_modes(text: str, kind: str, container: str) -> None:
         ({"HostConfig": {"Ulimits": [{"Name": "odd"}]}}, "invalid ulimit type: odd"),
         ({"HostConfig": {"ExtraHosts": ["web"]}}, "bad format for add-host: 'web'"),
         ({"HostConfig": {"ExtraHosts": ["web:x"]}}, "invalid IP address in add-host: 'x'"),
+        ({"HostConfig": {"ExtraHosts": ["web:fe80::1%\n10.0.0.1 bank"]}}, "invalid IP address in add-host: 'fe80::1%"),
         ({"HostConfig": {"Dns": ["name"]}}, "name is not an IP address"),
+        ({"HostConfig": {"Dns": ["fe80::1%\nsearch evil"]}}, "is not an IP address"),
+        ({"HostConfig": {"Binds": ["/a\0b:/c"]}}, "invalid volume specification"),
+        ({"HostConfig": {"Mounts": [{"Type": "bind", "Source": "/a\0b", "Target": "/c"}]}}, "must be an absolute path"),
+        ({"Env": ["A=b\0c"]}, "invalid environment variable: 'A=b\\x00c'"),
         ({"HostConfig": {"NetworkMode": "container:"}}, "invalid network mode"),
         ({"HostConfig": {"IpcMode": "odd"}}, "invalid IPC mode: odd"),
         ({"HostConfig": {"ShmSize": -1}}, "SHM size"),
@@ -193,6 +198,10 @@ def test_network_modes(text: str, kind: str, container: str) -> None:
         (
             {"NetworkingConfig": {"EndpointsConfig": {"w": {"IPAMConfig": {"IPv4Address": "::1"}}}}},
             "invalid IPv4 address: ::1",
+        ),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"w": {"IPAMConfig": {"IPv6Address": "fd00::9%\nx"}}}}},
+            "invalid IPv6 address: fd00::9%",
         ),
     ],
 )

@@ -149,7 +149,7 @@ def _entrypoint(value: list[str] | str | None) -> tuple[str, ...] | None:
 
 def _environment(env: list[str]) -> tuple[str, ...]:
     for text in env:
-        if not text or text.startswith("="):
+        if not text or text.startswith("=") or "\0" in text:
             raise InvalidRequest(f"invalid environment variable: {text!r}")
     return tuple(env)
 
@@ -182,8 +182,9 @@ def _name_server(text: str) -> str:
 
 
 def _address(text: str, complaint: str) -> str:
+    """An address as it stands. A zone (``%eth0``) is refused: Python lets it hold anything, line ends too."""
     try:
-        ip_address(text)
+        ip_address(text.replace("%", " "))
     except ValueError:
         raise InvalidRequest(complaint) from None
     return text

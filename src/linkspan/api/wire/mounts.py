@@ -33,7 +33,7 @@ def mounts(host: HostConfig) -> tuple[Mount, ...]:
 def bind(text: str) -> Mount:
     """``source:target[:options]``, or ``target`` alone for an anonymous volume."""
     parts = text.split(":")
-    if not all(parts[:2]) or len(parts) > 3:
+    if not all(parts[:2]) or len(parts) > 3 or "\0" in text:
         raise InvalidRequest(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
         return Mount(kind="volume", target=_target(parts[0], text), anonymous=True, text=text)
@@ -133,7 +133,7 @@ def mount_setting(each: Mount) -> Json:
 
 def _bind_mount(setting: MountSetting, target: str) -> Mount:
     options = setting.bind_options
-    if not setting.source.startswith("/"):
+    if not setting.source.startswith("/") or "\0" in setting.source:
         raise InvalidRequest(
             f"invalid mount config for type 'bind': source {setting.source!r} must be an absolute path"
         )

@@ -122,6 +122,6 @@ def _ipv4(text: str) -> IPv4Address | None:
 
 def _ipv6(text: str) -> IPv6Address | None:
     try:
-        return IPv6Address(text) if text else None
+        return IPv6Address(text.replace("%", " ")) if text else None  # without a zone, which may hold anything
     except ValueError:
         raise InvalidRequest(f"invalid IPv6 address: {text}") from None
