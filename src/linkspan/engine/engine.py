@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 
@@ -86,7 +87,7 @@ class Engine:
             storage_driver=config.storage_driver,
             insecure_registries=config.insecure_registries,
         )
-        roots = store.roots
+        self._roots = roots = store.roots
         self._runtime = Runtime(config.exec_root, instance, machine)
         waiting: Waiting[Attachment] = Waiting()
 
@@ -146,15 +147,22 @@ class Engine:
         for warning in warnings:
             log.warning("%s", warning)
         await self._take_up(roots)
+        self._warming = asyncio.create_task(self._runtime.warm_up())
 
     async def stop(self) -> None:
-        """Lets go of everything. Containers, networks and names go on."""
+        """Lets go of everything. Containers, networks and names go on; where nothing runs, our mounts go too."""
+        self._warming.cancel()
+        await asyncio.gather(self._warming, return_exceptions=True)
         await self._lifecycle.close()
         await self.execs.close()
         await self._worker.drain()
         await self._worker.stop()
         self._runtime.close()
         self._kernel.close()
+        if not self._intent.sandboxes:
+            await self._roots.recover(self._intent.containers.keys(), ())
+            netns.release(self._config.exec_root)
+            mountspace.release_mounts(self._config.exec_root, self._config.data_root)
         self._store.close()
 
     async def _take_up(self, roots: RootFileSystems) -> None:
