@@ -7,6 +7,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -54,10 +56,17 @@ def address6(daemon: Daemon, container: str, network: str) -> str:
     return str(endpoint(daemon, container, network)["GlobalIPv6Address"])
 
 
+def sandbox_of(daemon: Daemon, container: str) -> str:
+    """The path of the pin of the container's network namespace."""
+    found: Json = daemon.inspect(container)
+    return str(found["NetworkSettings"]["SandboxKey"])
+
+
 def inside(daemon: Daemon, container: str, *words: str) -> str:
-    """What a program of this machine prints inside the container's network namespace."""
-    sandbox: Json = daemon.inspect(container)
-    return daemon.run("nsenter", f"--net={sandbox['NetworkSettings']['SandboxKey']}", "--", *words).stdout
+    """What a program of this machine prints inside the container's network namespace. AssertionError if it fails."""
+    done = daemon.run("nsenter", f"--net={sandbox_of(daemon, container)}", "--", *words)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
 
 
 def pings(daemon: Daemon, container: str, address: str) -> bool:
@@ -221,6 +230,19 @@ class Listener:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(timeout=5)
+
+
+def datagram_arrives(sender: str, receiver: Namespace, address: str, port: int) -> bool:
+    """Whether a UDP datagram sent in the namespace at the path ``sender`` is received by a socket in ``receiver``."""
+    with receiver.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        ear.bind((address, port))
+        ear.settimeout(0.5)
+        send = f"import socket; socket.socket(2, 2).sendto(b'hello', ({address!r}, {port}))"
+        subprocess.run(["nsenter", f"--net={sender}", "--", sys.executable, "-c", send], check=True)
+        try:
+            return ear.recv(100) == b"hello"
+        except TimeoutError:
+            return False
 
 
 def nameserver() -> str:

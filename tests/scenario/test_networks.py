@@ -313,6 +313,12 @@ def test_inspect_takes_templates(several: Daemon, program: str, layout: str, sho
     assert several.run(program, "network", "inspect", "--format", layout, "web2").stdout.strip() == shown
 
 
+def test_templates_may_call_the_id_as_go_does(lab: Daemon, client: Client) -> None:
+    identity = inspected(lab, "bridge")["Id"]
+    for name in ("ID", "Id"):
+        assert client("network", "inspect", "--format", f"{{{{.{name}}}}}", "bridge").strip() == identity
+
+
 @needs_docker
 def test_inspect_prints_what_docker_prints(several: Daemon) -> None:
     names = ("bridge", "host", "none", "web1", "web2", "lone9", "lone10")

@@ -44,6 +44,9 @@ POINTERS = frozenset(
     ["Health", "Init", "MemorySwappiness", "OomKillDisable", "PidsLimit", "StopTimeout", "Healthcheck", "IPAMConfig"]
 )
 
+GO_NAMES = {"ID": "Id"}
+"""Fields that Go calls otherwise than JSON does. People write both names."""
+
 
 class TemplateError(Failure):
     """The template cannot be read, or does not fit the value."""
@@ -105,9 +108,10 @@ def lookup(holder: Value, name: str, arguments: list[Value], path: str) -> Value
     if isinstance(holder, Map):
         return _shaped(name, holder[name], keyed=True) if name in holder else ABSENT
     if isinstance(holder, dict):
-        if name not in holder:
+        member = name if name in holder else GO_NAMES.get(name, name)
+        if member not in holder:
             raise TemplateError(f'template parsing error: at <{path}>: no field "{name}"')
-        return _shaped(name, holder[name])
+        return _shaped(member, holder[member])
     if holder is None or isinstance(holder, (Absent, NullList)):
         raise TemplateError(f'template parsing error: at <{path}>: no entry for "{name}": what holds it is empty')
     raise TemplateError(f"template parsing error: at <{path}>: can't evaluate field {name} in a {kind(holder)}")
