@@ -287,6 +287,15 @@ def test_a_header_that_claims_gigabytes_is_refused(store: ImageStore, tmp_path: 
     refused(store, tmp_path, bomb.tobuf(tarfile.GNU_FORMAT) + bytes(4096), "header is too large|truncated|too large")
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_size_below_zero_is_refused(store: ImageStore, tmp_path: Path, kind: bytes) -> None:
+    backwards = tarfile.TarInfo("a")
+    backwards.type, backwards.size = kind, -1024
+    hostile = layer(("ok", b"1")).rstrip(b"\0").ljust(1024, b"\0") + backwards.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+    refused(store, tmp_path, hostile, "no tar archive")
+    refused(store, tmp_path, docker_archive([hostile]), "no tar archive|Invalid argument")
+
+
 def test_a_wrong_digest_is_refused(store: ImageStore, tmp_path: Path) -> None:
     archive = docker_archive([layer(("a", b"evil"))], config=configuration([layer(("a", b"good"))]))
     refused(store, tmp_path, archive, "is damaged: its content has the digest sha256:")

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from linkspan.errors import Conflict, ImageNotFound, InvalidRequest, RegistryFailure
-from linkspan.images.changes import apply_changes
 from linkspan.images.documents import Index, choose_platform, read_image, read_manifest
 from linkspan.images.face import ImageUser
+from linkspan.images.instructions import apply_changes
 from linkspan.images.references import parse
 from linkspan.images.removal import by_id, by_reference
 from linkspan.images.selection import listed, moment, prunable

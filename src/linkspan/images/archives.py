@@ -6,23 +6,21 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import TypeVar
 
 from linkspan.errors import InvalidRequest
 from linkspan.images.archive_layout import ArchiveReader
 from linkspan.images.blobs import Blobs
-from linkspan.images.changes import apply_changes
-from linkspan.images.documents import diff_ids_of, write_config, write_manifest
+from linkspan.images.documents import diff_ids_of, short, write_config, write_manifest
 from linkspan.images.face import Progress
 from linkspan.images.ingest import Candidate, Ingest
+from linkspan.images.instructions import apply_changes
 from linkspan.images.references import parse, parse_target
-from linkspan.images.registry import architecture, short
+from linkspan.images.registry import architecture
 from linkspan.images.unpacking import Member, expand, split
 from linkspan.model.image import ImageConfig
 
 _DOCUMENT_LIMIT = 8 << 20
 """Bytes of a manifest or a configuration in an archive; real ones have some kilobytes."""
-_Result = TypeVar("_Result")
 
 
 class Archives:
@@ -35,7 +33,7 @@ class Archives:
     async def load(self, body: AsyncIterator[bytes]) -> AsyncGenerator[Progress, None]:
         """A docker-archive or an OCI archive, also compressed. All of its images, or none."""
         with self._blobs.staging() as folder:
-            members = await split(body, folder, _ignore)
+            members = await split(body, folder)
             layout = ArchiveReader(members, _read_document, architecture()).layout()
             for digest, member in layout.layers.items():
                 if not self._blobs.has(digest):
@@ -65,7 +63,7 @@ class Archives:
         defaults = apply_changes(ImageConfig(), changes)
         with self._blobs.staging() as folder:
             path = folder / "layer"
-            expanded = await expand(body, path, _ignore)
+            expanded = await expand(body, path)
             if expanded.size == 0:
                 raise InvalidRequest("the archive to import is empty")
             self._blobs.adopt(path, expanded.digest)
@@ -86,10 +84,6 @@ class Archives:
         async for _ in self._ingest.run([candidate]):
             pass
         yield Progress(status=candidate.id)
-
-
-def _ignore(_: int) -> None:
-    """Reading is as fast as the body comes: the client sees that itself."""
 
 
 def _read_document(member: Member) -> bytes:

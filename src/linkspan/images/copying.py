@@ -3,7 +3,7 @@
     copy/trees/<hex of the layers>/{root/, sizes.json}     an image, its layers applied one on another
     copy/containers/<id>/{layers.json, root/}
 
-Copies share blocks where the file system can (``cp --reflink=auto``); nothing writable is ever hard-linked.
+Copies share blocks where the file system can; nothing writable is ever hard-linked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import subprocess
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from linkspan.images import upper
-from linkspan.images.storage import Change, Folders, LayerSource, Unpacked
+from linkspan.images.storage import DELETED, Change, Folders, LayerSource, Unpacked
+from linkspan.images.trees import copy_tree
 from linkspan.images.unpacking import LayerJob, unpack_layers
 
 
@@ -78,10 +78,7 @@ class CopyDriver:
         """Nothing is mounted."""
 
     def remove(self, container: str) -> None:
-        folder = self._folders.containers / container
-        if folder.exists():
-            self._folders.discard(folder)
-            self._folders.empty_trash()
+        self._folders.remove_container(container)
 
     def _both(self, container: str) -> tuple[Path, Path]:
         folder = self._folders.container(container)
@@ -92,17 +89,14 @@ class CopyDriver:
 
     def size(self, container: str) -> int:
         root, tree = self._both(container)
-        written = [root / path[1:] for kind, path in upper.copy_changes(root, tree) if kind != 2]
+        written = [root / path[1:] for kind, path in upper.copy_changes(root, tree) if kind != DELETED]
         return sum(path.lstat().st_size for path in written if path.is_symlink() or path.is_file())
 
     def containers(self) -> Mapping[str, tuple[str, ...]]:
         return self._folders.layers()
 
     def collect(self, wanted: Collection[tuple[str, ...]]) -> None:
-        keep = {_key(layers) for layers in wanted}
-        for folder in list(self._folders.unpacked.iterdir()):
-            if folder.name not in keep and not folder.name.startswith("."):
-                self._folders.discard(folder)
+        self._folders.discard_unpacked({_key(layers) for layers in wanted})
 
     def empty_trash(self) -> None:
         self._folders.empty_trash()
@@ -110,12 +104,3 @@ class CopyDriver:
 
 def _key(layers: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(layers).encode()).hexdigest()
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copies all that is in ``source``, with all attributes, into the folder ``target``. OSError when cp fails."""
-    command = ["cp", "-a", "--reflink=auto", f"{source}/.", str(target)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        last = result.stderr.strip().rpartition("\n")[2]
-        raise OSError(None, last or f"cp ended with status {result.returncode}")

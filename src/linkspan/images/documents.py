@@ -21,8 +21,7 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _Kind = TypeVar("_Kind")
 
@@ -114,6 +113,11 @@ class RepositoryTag(msgspec.Struct, frozen=True, rename="pascal"):
 def digest_of(data: bytes) -> str:
     """``sha256:…`` of these bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def short(digest: str) -> str:
+    """The twelve digits that people see of a layer or an image."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def check_digest(digest: str) -> str:

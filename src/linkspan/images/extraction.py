@@ -29,7 +29,9 @@ WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _METADATA = ".wh..wh."
 """AUFS's own files, which no other storage wants."""
-_DAMAGE = ("InvalidHeaderError", "TruncatedHeaderError")
+DAMAGE = (tarfile.ReadError, tarfile.StreamError)
+"""What reading a damaged archive raises; StreamError: a size below zero, which leads backwards."""
+_DAMAGED_HEADERS = ("InvalidHeaderError", "TruncatedHeaderError")
 """Classes of tarfile that type stubs do not know; the other header errors mean the end of the archive."""
 _XATTR = "SCHILY.xattr."
 _HOST_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
@@ -46,7 +48,7 @@ class StrictMember(tarfile.TarInfo):
         try:
             return super().fromtarfile(archive)
         except tarfile.HeaderError as error:
-            if type(error).__name__ not in _DAMAGE:
+            if type(error).__name__ not in _DAMAGED_HEADERS:
                 raise
             raise tarfile.ReadError(str(error)) from None
 
@@ -74,7 +76,7 @@ class TarStream(tarfile.TarFile):
 
 
 def open_tar(stream: HashingReader) -> TarStream:
-    """The tar archive in ``stream``. tarfile.ReadError when it is none, or damaged."""
+    """The tar archive in ``stream``. DAMAGE when it is none, or damaged."""
     source = cast("BinaryIO", stream)
     return TarStream.open(fileobj=source, mode="r|", bufsize=CHUNK, tarinfo=StrictMember, encoding="utf-8")
 
@@ -105,7 +107,7 @@ class Extraction:
                 while (member := archive.next()) is not None:
                     self._entry(archive, member)
                     archive.members = []
-        except tarfile.ReadError as error:
+        except DAMAGE as error:
             if stream.count or "empty" not in str(error):
                 raise ArchiveRefused(f"the archive is damaged or truncated, or no tar archive: {error}") from None
         except MemoryError:

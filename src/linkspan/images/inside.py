@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from linkspan.errors import InvalidRequest, RuntimeFailure
-from linkspan.images import syscalls
+from linkspan.images.trees import copy_tree
+from linkspan.openat2 import RESOLVE_IN_ROOT, openat2
 
 _MOST_LINKS = 40
 """MAXSYMLINKS in linux/namei.h."""
@@ -35,7 +35,7 @@ class RootFs:
             raise InvalidRequest("a path holds a zero byte")
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
         try:
-            descriptor = syscalls.open_in_root(root, path or "/", flags)
+            descriptor = openat2(root, path or "/", flags, RESOLVE_IN_ROOT)
         finally:
             os.close(root)
         try:
@@ -53,11 +53,11 @@ class RootFs:
         except OSError:
             return None
 
-    def ensure_folder(self, path: str, mode: int = 0o755) -> None:
-        """Makes the folder and its parents where missing, owned by root. InvalidRequest when a file is in the way."""
-        self._ensure(posixpath.normpath(f"/{path}"), mode, 0)
+    def ensure_folder(self, path: str) -> None:
+        """Makes the folder and its parents where missing, root's and 0755. InvalidRequest when a file is in the way."""
+        self._ensure(posixpath.normpath(f"/{path}"), 0)
 
-    def _ensure(self, path: str, mode: int, links: int) -> None:
+    def _ensure(self, path: str, links: int) -> None:
         try:
             with self.open(path, os.O_PATH | os.O_DIRECTORY):
                 return
@@ -68,27 +68,17 @@ class RootFs:
         except OSError as error:
             raise InvalidRequest(f"{path} in the container cannot be made a folder: {error.strerror}") from None
         parent, name = posixpath.split(path)
-        self._ensure(parent, 0o755, links)
+        self._ensure(parent, links)
         with self.open(parent, os.O_PATH | os.O_DIRECTORY) as folder:
             try:
-                os.mkdir(name, mode, dir_fd=folder)
+                os.mkdir(name, 0o755, dir_fd=folder)
                 return
             except FileExistsError:
                 target = _link(name, folder)
         # A link to a folder that does not exist yet, as /var/run -> /run in a bare image.
         if links == _MOST_LINKS:
             raise InvalidRequest(f"{path} in the container is a loop of links")
-        self._ensure(posixpath.normpath(posixpath.join(parent, target)), mode, links + 1)
-
-    def ensure_file(self, path: str) -> None:
-        """Makes an empty file where nothing is, with its folders: a mount point for a file."""
-        path = posixpath.normpath(f"/{path}")
-        with suppress(FileNotFoundError), self.open(path, os.O_PATH):
-            return
-        parent, name = posixpath.split(path)
-        self.ensure_folder(parent)
-        with self.open(parent, os.O_PATH | os.O_DIRECTORY) as folder:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=folder))
+        self._ensure(posixpath.normpath(posixpath.join(parent, target)), links + 1)
 
     def copy_up(self, source: str, target: Path) -> None:
         """Fills the empty host folder ``target`` with the folder ``source``, keeping owners, modes and times.
@@ -100,18 +90,12 @@ class RootFs:
         try:
             with self.open(source, os.O_RDONLY | os.O_DIRECTORY) as folder:
                 # cp enters through the descriptor: no name that the image chose is resolved again.
-                result = subprocess.run(
-                    ["cp", "-a", "--reflink=auto", f"/proc/self/fd/{folder}/.", str(target)],
-                    pass_fds=(folder,),
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
+                copy_tree(f"/proc/self/fd/{folder}", target, descriptors=(folder,))
         except (FileNotFoundError, NotADirectoryError):
             return
-        if result.returncode != 0:
-            reason = result.stderr.strip().rpartition("\n")[2] or f"status {result.returncode}"
-            raise RuntimeFailure(f"the volume at {source} cannot be filled from the image: {reason}")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RuntimeFailure(f"the volume at {source} cannot be filled from the image: {reason}") from None
 
 
 def _link(name: str, folder: int) -> str:

@@ -24,7 +24,8 @@ from pathlib import Path
 from linkspan.errors import InvalidRequest
 from linkspan.images import syscalls, upper
 from linkspan.images.documents import check_digest
-from linkspan.images.storage import Change, Folders, LayerSource, Unpacked, tree_size
+from linkspan.images.storage import Change, Folders, LayerSource, Unpacked
+from linkspan.images.trees import tree_size
 from linkspan.images.unpacking import LayerJob, unpack_layers
 
 _OPTIONS_LIMIT = 4000
@@ -131,10 +132,7 @@ class OverlayDriver:
 
     def remove(self, container: str) -> None:
         self.unmount(container)
-        folder = self._folders.containers / container
-        if folder.exists():
-            self._folders.discard(folder)
-            self._folders.empty_trash()
+        self._folders.remove_container(container)
 
     def changes(self, container: str) -> tuple[Change, ...]:
         folder = self._folders.container(container)
@@ -148,10 +146,7 @@ class OverlayDriver:
         return self._folders.layers()
 
     def collect(self, wanted: Collection[tuple[str, ...]]) -> None:
-        keep = {check_digest(diff_id) for layers in wanted for diff_id in layers}
-        for folder in list(self._folders.unpacked.iterdir()):
-            if folder.name not in keep and not folder.name.startswith("."):
-                self._folders.discard(folder)
+        self._folders.discard_unpacked({check_digest(diff_id) for layers in wanted for diff_id in layers})
 
     def empty_trash(self) -> None:
         self._folders.empty_trash()

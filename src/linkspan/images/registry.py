@@ -15,25 +15,31 @@ from pathlib import Path
 from linkspan.errors import InvalidRequest, NotFound, RegistryFailure
 from linkspan.images.blobs import Blobs
 from linkspan.images.catalog import Catalog
-from linkspan.images.documents import Index, Manifest, choose_platform, diff_ids_of, digest_of, read_manifest
+from linkspan.images.documents import (
+    DOCKER_CONFIG,
+    OCI_CONFIG,
+    Index,
+    Manifest,
+    choose_platform,
+    diff_ids_of,
+    digest_of,
+    read_manifest,
+    short,
+)
 from linkspan.images.face import Credentials, Progress
 from linkspan.images.ingest import Candidate, Ingest
 from linkspan.images.references import Reference
 from linkspan.images.skopeo import Session, is_insecure
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
-_CONFIG_TYPES = ("", "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_CONFIG_TYPES = ("", OCI_CONFIG, DOCKER_CONFIG)
+"""Of what can be run; other artefacts in a registry have types of their own."""
 
 
 def architecture() -> str:
     """This machine's architecture in the words of image indexes (Go's GOARCH)."""
     machine = platform.machine()
     return _GO_NAMES.get(machine, machine)
-
-
-def short(digest: str) -> str:
-    """The twelve digits that people see of a layer or an image."""
-    return digest.removeprefix("sha256:")[:12]
 
 
 class Registry:

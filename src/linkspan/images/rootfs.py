@@ -93,7 +93,7 @@ class RootFileSystems:
             raise _failure(container, "removed", error) from None
 
     async def changes(self, container: str) -> tuple[Change, ...]:
-        """What the container changed: (0 modified, 1 added, 2 deleted) and the path."""
+        """What the container changed, sorted by path."""
         try:
             return await asyncio.to_thread(self._driver.changes, container)
         except OSError as error:

@@ -14,12 +14,15 @@ import shutil
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 Change = tuple[Literal[0, 1, 2], str]
-"""Docker's kinds (0 modified, 1 added, 2 deleted) and an absolute path."""
+"""What happened to an absolute path: MODIFIED, ADDED or DELETED, the kinds of Docker's Engine API."""
+MODIFIED: Final = 0
+ADDED: Final = 1
+DELETED: Final = 2
 
 
 class LayerSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,9 @@ class StorageDriver(Protocol):
     """``layers`` are diff ids, lowest first; they stand for an unpacked image."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """``overlay`` or ``copy``: what ``info`` shows, and the folder's name below the data-root."""
+        ...
 
     def prepare(self, layers: Sequence[LayerSource]) -> AsyncGenerator[Unpacked, None]:
         """Unpacks what is not there yet, verified. Every layer is reported once with its size."""
@@ -51,15 +56,25 @@ class StorageDriver(Protocol):
         """Whether ``prepare`` would have nothing to do."""
         ...
 
-    def create(self, container: str, layers: Sequence[str]) -> None: ...
+    def create(self, container: str, layers: Sequence[str]) -> None:
+        """Makes a root on unpacked layers, whole or not at all."""
+        ...
 
     def mount(self, container: str) -> Path:
         """The root's path; idempotent."""
         ...
 
-    def unmount(self, container: str) -> None: ...
-    def remove(self, container: str) -> None: ...
-    def changes(self, container: str) -> tuple[Change, ...]: ...
+    def unmount(self, container: str) -> None:
+        """Not mounted is success."""
+        ...
+
+    def remove(self, container: str) -> None:
+        """Unmounts and deletes a root; absent is success."""
+        ...
+
+    def changes(self, container: str) -> tuple[Change, ...]:
+        """What the container changed, by path. FileNotFoundError when it has no root."""
+        ...
 
     def size(self, container: str) -> int:
         """Bytes of files that the container wrote."""
@@ -73,7 +88,9 @@ class StorageDriver(Protocol):
         """Moves unpacked images that are not wanted to the trash: quick, and nobody finds them there."""
         ...
 
-    def empty_trash(self) -> None: ...
+    def empty_trash(self) -> None:
+        """Deletes for good; takes as long as the trash is large."""
+        ...
 
 
 class Gate:
@@ -151,6 +168,19 @@ class Folders:
         """Moves a folder to the trash."""
         os.rename(folder, self._trash / secrets.token_hex(8))
 
+    def remove_container(self, identity: str) -> None:
+        """Deletes a container's folder; absent is success."""
+        folder = self.containers / identity
+        if folder.exists():
+            self.discard(folder)
+            self.empty_trash()
+
+    def discard_unpacked(self, keep: Collection[str]) -> None:
+        """Moves all that was unpacked to the trash but the folders of these names and those that are being filled."""
+        for folder in list(self.unpacked.iterdir()):
+            if folder.name not in keep and not folder.name.startswith("."):
+                self.discard(folder)
+
     def discard_unfinished(self) -> None:
         """What a killed daemon left half made: only for the start."""
         for parent in (self.unpacked, self.containers):
@@ -161,20 +191,3 @@ class Folders:
         """Deletes what lies in the trash."""
         for folder in self._trash.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def tree_size(folder: Path) -> int:
-    """Bytes of the files below a folder, each inode once."""
-    total = 0
-    seen: set[int] = set()
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = os.lstat(os.path.join(path, name))
-            except FileNotFoundError:
-                continue
-            if status.st_nlink > 1 and status.st_ino in seen:
-                continue
-            seen.add(status.st_ino)
-            total += status.st_size
-    return total

@@ -135,14 +135,14 @@ class ImageStore:
         lines: list[Removal] = []
         for image in selection.prunable(self._all(), filters, time.time()):
             if not self._users(image.id):
-                plan = removal.Removal(untag=self._names(image.id), delete=True)
+                plan = removal.RemovalPlan(untag=self._names(image.id), delete=True)
                 lines += await self._remove(image, plan)
         return tuple(lines), before - self.layers_size()
 
     def _names(self, identity: str) -> tuple[Reference, ...]:
         return tuple(parse(name) for name, target in sorted(self._catalog.references.items()) if target == identity)
 
-    async def _remove(self, image: Image, plan: removal.Removal) -> tuple[Removal, ...]:
+    async def _remove(self, image: Image, plan: removal.RemovalPlan) -> tuple[Removal, ...]:
         self._catalog.change(unname=[name.full for name in plan.untag], drop=[image.id] if plan.delete else [])
         lines: list[Removal] = [("Untagged", name.familiar) for name in plan.untag]
         if plan.delete:

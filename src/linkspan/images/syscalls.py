@@ -1,6 +1,6 @@
-"""System calls that the standard library lacks: mount(2), umount2(2), openat2(2), unshare(2), syncfs(2).
+"""System calls that the standard library lacks: mount(2), umount2(2), unshare(2), syncfs(2).
 
-All raise OSError with the kernel's errno. Numbers of openat2 are the same on every architecture (437).
+All raise OSError with the kernel's errno.
 """
 
 from __future__ import annotations
@@ -15,24 +15,12 @@ MNT_DETACH = 2
 """linux/fs.h: take the mount out of the tree now, let it go when nobody uses it."""
 CLONE_FS = 0x200
 """linux/sched.h: unshare root and working directory between threads."""
-RESOLVE_IN_ROOT = 0x10
-"""linux/openat2.h: the folder is the root for absolute links and for ``..``."""
-RESOLVE_NO_MAGICLINKS = 0x02
-
-_OPENAT2 = 437
 
 
-class _OpenHow(ctypes.Structure):
-    """``struct open_how`` of linux/openat2.h."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-def _check(result: int, path: str) -> int:
+def _check(result: int, path: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
-    return result
 
 
 def mount_overlay(target: str, options: str) -> None:
@@ -57,13 +45,6 @@ def unmount(target: str) -> bool:
 def unshare_working_directory() -> None:
     """Gives the calling thread a working directory of its own."""
     _check(_libc.unshare(CLONE_FS), "")
-
-
-def open_in_root(folder: int, path: str, flags: int) -> int:
-    """Opens ``path`` as a process chrooted into the folder (a descriptor) would see it. Returns a descriptor."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    name = os.fsencode(path)
-    return _check(_libc.syscall(_OPENAT2, folder, name, ctypes.byref(how), ctypes.sizeof(how)), path)
 
 
 def sync_file_system(folder: str) -> None:

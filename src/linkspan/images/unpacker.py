@@ -5,9 +5,9 @@
     split FOLDER    an outer archive (docker-archive, OCI archive) on stdin: its files become FOLDER/0, FOLDER/1 …
     expand FILE     a root file system on stdin, in any compression: written uncompressed.
 
-Replies are JSON lines on stdout: {"progress": bytes read}, then {"error": sentence} or what the verb returns. The
-daemon never parses such bytes itself: its event loop stays free, and a header that claims 8 GiB hits the child's
-own memory limit. Standard library only, to start in some 40 ms.
+Replies are JSON lines on stdout: for layers {"progress": bytes read}, then {"error": sentence} or what the verb
+returns. The daemon never parses such bytes itself: its event loop stays free, and a header that claims 8 GiB hits
+the child's own memory limit. Standard library only, to start in some 40 ms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from linkspan.images.compression import CHUNK, GZIP, ArchiveRefused, HashingReader, decompressed
-from linkspan.images.extraction import Extraction, Style, TarStream, open_tar
+from linkspan.images.extraction import DAMAGE, Extraction, Style, TarStream, open_tar
 
 _MEMORY = 1 << 30
 """Bytes of address space: ten times what an honest archive needs."""
@@ -55,12 +55,16 @@ def _report(count: int) -> None:
     _say({"progress": count})
 
 
+def _unreported(_: int) -> None:
+    """Archives on stdin are read as fast as they come: their sender sees that itself."""
+
+
 def _answer(verb: Callable[[str], dict[str, object]], argument: str) -> None:
     try:
         _say(verb(argument))
     except ArchiveRefused as error:
         _say({"error": str(error)})
-    except tarfile.ReadError as error:
+    except DAMAGE as error:
         _say({"error": f"the archive is damaged or truncated, or no tar archive: {error}"})
     except MemoryError:
         _say({"error": "the archive is refused: one of its headers is too large"})
@@ -94,7 +98,7 @@ def _layer(line: str) -> dict[str, object]:
 
 def _split(folder: str) -> dict[str, object]:
     """Writes the files of an outer archive under numbers: their names are data here, never paths."""
-    stream = HashingReader(decompressed(sys.stdin.buffer, _report))
+    stream = HashingReader(decompressed(sys.stdin.buffer, _unreported))
     members: list[dict[str, object]] = []
     with open_tar(stream) as archive:
         while (member := archive.next()) is not None:
@@ -127,7 +131,7 @@ def _store(archive: TarStream, member: tarfile.TarInfo, path: str) -> dict[str, 
 
 
 def _expand(path: str) -> dict[str, object]:
-    stream = HashingReader(decompressed(sys.stdin.buffer, _report))
+    stream = HashingReader(decompressed(sys.stdin.buffer, _unreported))
     with open(path, "xb", buffering=0) as target:
         while data := stream.read(CHUNK):
             target.write(data)

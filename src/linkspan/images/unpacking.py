@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -123,23 +123,22 @@ async def unpack_layers(jobs: Sequence[LayerJob]) -> AsyncGenerator[tuple[int, i
         await process.wait()
 
 
-async def split(body: AsyncIterator[bytes], folder: Path, report: Callable[[int], None]) -> tuple[Member, ...]:
+async def split(body: AsyncIterator[bytes], folder: Path) -> tuple[Member, ...]:
     """Writes the members of an outer archive into ``folder`` under numbers. InvalidRequest when it is damaged."""
-    return (await _fed(body, report, "split", str(folder))).members
+    return (await _fed(body, "split", str(folder))).members
 
 
-async def expand(body: AsyncIterator[bytes], path: Path, report: Callable[[int], None]) -> Expanded:
+async def expand(body: AsyncIterator[bytes], path: Path) -> Expanded:
     """Decompresses a stream into the new file ``path``. InvalidRequest when it is damaged."""
-    reply = await _fed(body, report, "expand", str(path))
+    reply = await _fed(body, "expand", str(path))
     return Expanded(digest=reply.digest, size=reply.size)
 
 
-async def _fed(body: AsyncIterator[bytes], report: Callable[[int], None], *arguments: str) -> _Reply:
+async def _fed(body: AsyncIterator[bytes], *arguments: str) -> _Reply:
     async with _child(*arguments) as process:
         feeder = asyncio.create_task(_feed(body, _input(process)))
         try:
-            while (reply := await _reply(process)).progress is not None:
-                report(reply.progress)
+            reply = await _reply(process)
             await feeder
             await process.wait()
         except (InvalidRequest, RuntimeFailure):

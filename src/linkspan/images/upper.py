@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from linkspan.images.storage import Change
+from linkspan.images.storage import ADDED, DELETED, MODIFIED, Change
 
 _MOUNT_POINTS = frozenset(
     {
@@ -34,11 +34,11 @@ def overlay_changes(upper: Path, layers: Sequence[Path]) -> tuple[Change, ...]:
     changes: list[Change] = []
     for path, status in _walk(upper):
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-            changes.append((2, path))
+            changes.append((DELETED, path))
         elif _present(layers, path):
-            changes.append((0, path))
+            changes.append((MODIFIED, path))
         elif path not in _MOUNT_POINTS:
-            changes.append((1, path))
+            changes.append((ADDED, path))
     return _without_mount_points(changes)
 
 
@@ -50,10 +50,10 @@ def copy_changes(root: Path, tree: Path) -> tuple[Change, ...]:
         old = before.pop(path, None)
         if old is None:
             if path not in _MOUNT_POINTS:
-                changes.append((1, path))
+                changes.append((ADDED, path))
         elif _differs(old, status):
-            changes.append((0, path))
-    changes += [(2, path) for path in before if os.path.dirname(path) not in before]
+            changes.append((MODIFIED, path))
+    changes += [(DELETED, path) for path in before if os.path.dirname(path) not in before]
     return _without_mount_points(changes)
 
 
@@ -120,5 +120,5 @@ def _without_mount_points(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(
         (kind, path)
         for kind, path in sorted(changes, key=lambda change: change[1])
-        if kind != 0 or path not in parents or any(other.startswith(f"{path}/") for _, other in changes)
+        if kind != MODIFIED or path not in parents or any(other.startswith(f"{path}/") for _, other in changes)
     )

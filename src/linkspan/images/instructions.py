@@ -1,4 +1,4 @@
-"""``import --change``: Dockerfile instructions that set an image's defaults (dockerfile reference).
+"""Dockerfile instructions that set an image's defaults, for ``import --change`` (dockerfile reference).
 
 Only those that need no build: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR.
 """
