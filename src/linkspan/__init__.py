@@ -6,8 +6,8 @@ A map of the house (docs/design.md has the plan):
     kernel/   the only package that touches networking    ipam/    address pools and who holds what
     engine/   the use cases: check, claim, write, apply   runtime/ containers as processes (conmon, crun)
     images/   pull, load, layers, overlay roots           store/   intent on disk (SQLite)
-    insight/  reads the rest and explains it              api/     the Docker Engine API on a unix socket
-    cli/      the command line: one API call, rendered    errors   everything that can go wrong, by name
+    api/      the Docker Engine API on a unix socket      cli/     the command line: one API call, rendered
+    errors    everything that can go wrong, by name       openat2  paths below a directory that others may relink
 """
 
 __version__ = "0.1.0"

@@ -58,7 +58,13 @@ class _Ledger:
         edges = (network, broadcast) if self.family == 4 else (network,)
         for number in {*self.kept, *edges}:
             self.take(number)
-        self.capacity = self.high - self.low + 1 - self.taken_in_range
+        self._never_given = self.taken_in_range
+        self.capacity = self.high - self.low + 1 - self._never_given
+
+    @property
+    def in_use(self) -> int:
+        """How many of the capacity are held or reserved."""
+        return self.taken_in_range - self._never_given
 
     def take(self, number: int) -> None:
         """Puts a number out of reach of dynamic picks."""
@@ -161,7 +167,7 @@ class Book:
     def usage(self, network_id: str) -> tuple[Usage, ...]:
         """One entry a subnet, IPv4 first. NotFound for an unknown network."""
         return tuple(
-            Usage(ledger.pool.subnet, ledger.capacity, ledger.capacity - self._left(ledger))
+            Usage(ledger.pool.subnet, ledger.capacity, ledger.in_use)
             for _, ledger in sorted(self._pages(network_id).items())
         )
 
@@ -219,10 +225,6 @@ class Book:
             whose=network_id,
             remedy="remove containers, or make a network with a larger subnet",
         )
-
-    @staticmethod
-    def _left(ledger: _Ledger) -> int:
-        return ledger.high - ledger.low + 1 - ledger.taken_in_range
 
     def _pages(self, network_id: str) -> dict[Family, _Ledger]:
         pages = self._ledgers.get(network_id)

@@ -93,11 +93,11 @@ def parse_address(text: str, what: str = "address") -> IPAddress:
     return address
 
 
-def check_usable(subnet: IPNetwork, what: str = "subnet") -> None:
+def check_usable(subnet: IPNetwork) -> None:
     """InvalidRequest when containers cannot live in that part of the address space at all."""
     for special, why in _UNUSABLE:
         if overlap(subnet, special):
             raise InvalidRequest(
-                f"{what} {subnet} cannot hold containers: {special} {why}",
+                f"subnet {subnet} cannot hold containers: {special} {why}",
                 remedy="take one from 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8",
             )

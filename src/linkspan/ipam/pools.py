@@ -47,7 +47,7 @@ LONGEST_PREFIX = {4: 30, 6: 126}
 _FAMILY_FLAG = {4: "--ipv4", 6: "--ipv6"}
 
 
-class ParsedPool(msgspec.Struct, frozen=True, kw_only=True):
+class _ParsedPool(msgspec.Struct, frozen=True, kw_only=True):
     """One pool as asked, each part checked against the others.
 
     ``subnet`` is None when only a size was asked (``0.0.0.0/24``): any free subnet of ``prefix`` bits.
@@ -61,7 +61,7 @@ class ParsedPool(msgspec.Struct, frozen=True, kw_only=True):
     auxiliary: dict[str, IPAddress] = {}
 
 
-def parse_pool(request: PoolRequest) -> ParsedPool:
+def _parse_pool(request: PoolRequest) -> _ParsedPool:
     """Reads one ``--subnet`` with its companions. InvalidRequest names the value that cannot work, and why."""
     if not request.subnet:
         raise InvalidRequest(_companion(request) + " has no subnet to lie in", remedy="add --subnet")
@@ -74,9 +74,9 @@ def parse_pool(request: PoolRequest) -> ParsedPool:
                 f"{_companion(request)} cannot be placed in {subnet}, which asks for any free subnet of that size",
                 remedy="name the subnet",
             )
-        return ParsedPool(family=family, prefix=subnet.prefixlen)
+        return _ParsedPool(family=family, prefix=subnet.prefixlen)
     check_usable(subnet)
-    return ParsedPool(
+    return _ParsedPool(
         family=family,
         prefix=subnet.prefixlen,
         subnet=subnet,
@@ -174,14 +174,14 @@ def _families(request: NetworkRequest) -> tuple[Family, ...]:
     return tuple(families)
 
 
-def _asked(request: NetworkRequest, families: tuple[Family, ...]) -> dict[Family, ParsedPool]:
+def _asked(request: NetworkRequest, families: tuple[Family, ...]) -> dict[Family, _ParsedPool]:
     """The request's pools by family. A wholly empty pool asks for nothing."""
-    asked: dict[Family, ParsedPool] = {}
+    asked: dict[Family, _ParsedPool] = {}
     spellings: dict[Family, str] = {}
     for each in request.pools:
         if not (each.subnet or each.ip_range or each.gateway or each.auxiliary):
             continue
-        pool = parse_pool(each)
+        pool = _parse_pool(each)
         if pool.family not in families:
             raise InvalidRequest(
                 f"subnet {each.subnet} needs IPv{pool.family}, which this network has switched off",
@@ -268,7 +268,7 @@ def _choose(
     raise Conflict(what, remedy="remove a network, name one with --subnet, or add pools with --default-address-pool")
 
 
-def _with_gateway(subnet: IPNetwork, asked: ParsedPool | None) -> AddressPool:
+def _with_gateway(subnet: IPNetwork, asked: _ParsedPool | None) -> AddressPool:
     if asked is None:
         return AddressPool(subnet=subnet, gateway=_first_free(subnet, None, {}))
     gateway = asked.gateway or _first_free(subnet, asked.ip_range, asked.auxiliary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -11,8 +10,7 @@ from linkspan.api.wire.container_types import ContainerCreate, EndpointSettings
 from linkspan.errors import InvalidRequest
 from linkspan.model.container import NetworkMode, NetworkModeKind
 from linkspan.model.endpoint import EndpointRequest
-
-_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
+from linkspan.model.mac import parse_mac
 
 
 def network_mode(text: str) -> NetworkMode:
@@ -27,18 +25,6 @@ def network_mode(text: str) -> NetworkMode:
     return NetworkMode(kind=kind, raw=raw)
 
 
-def mac_address(text: str) -> str:
-    """A unicast Ethernet address in lower case with colons. InvalidRequest names the bad one."""
-    if not text:
-        return ""
-    if not _MAC.fullmatch(text):
-        raise InvalidRequest(f"invalid MAC address: {text}")
-    address = text.lower().replace("-", ":")
-    if int(address[:2], 16) & 1 or address == "00:00:00:00:00:00":
-        raise InvalidRequest(f"invalid MAC address: {text} is not the address of one interface")
-    return address
-
-
 def endpoint_request(network: str, settings: EndpointSettings) -> EndpointRequest:
     """One entry of ``EndpointsConfig``, or the body of ``network connect``."""
     addresses = settings.ipam_config
@@ -46,7 +32,7 @@ def endpoint_request(network: str, settings: EndpointSettings) -> EndpointReques
         network=network,
         ipv4=_ipv4(addresses.ipv4_address),
         ipv6=_ipv6(addresses.ipv6_address),
-        mac=mac_address(settings.mac_address),
+        mac=_mac(settings.mac_address),
         aliases=tuple(settings.aliases),
         links=tuple(settings.links),
         link_local=tuple(addresses.link_local_ips),
@@ -65,7 +51,7 @@ def endpoints(create: ContainerCreate, mode: NetworkMode) -> tuple[EndpointReque
     if main == "bridge" and "default" in configured:
         configured.setdefault("bridge", configured.pop("default"))
     first = endpoint_request(main, configured.pop(main, EndpointSettings()))
-    wide = mac_address(create.mac_address)
+    wide = _mac(create.mac_address)
     if wide and first.mac and wide != first.mac:
         raise InvalidRequest(
             f"conflicting MAC addresses: {create.mac_address} for the container and {first.mac} for its "
@@ -94,6 +80,10 @@ def check_mode(create: ContainerCreate, mode: NetworkMode) -> None:
     if mode.kind == "host":
         _conflict(bool(host.links), "host type networking can't be used with links")
     _conflict(host.uts_mode == "host" and bool(create.hostname), "hostname and the UTS mode")
+
+
+def _mac(text: str) -> str:
+    return parse_mac(text) if text else ""
 
 
 def _conflict(found: bool, what: str) -> None:
