@@ -33,7 +33,11 @@ def in_a_place_of_its_own(body: Callable[[], None]) -> None:
         body()
 
     with TemporaryDirectory() as rebase, ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(run).result()
+        mountspace.prepare_mounts(Path(rebase))
+        try:
+            thread.submit(run).result()
+        finally:
+            mountspace.release_mounts(Path(rebase))
 
 
 def shell(script: str) -> None:
