@@ -31,7 +31,6 @@ class Platform(msgspec.Struct, frozen=True):
 
     architecture: str = ""
     os: str = ""
-    variant: str = ""
 
 
 class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

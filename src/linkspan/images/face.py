@@ -16,7 +16,6 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     username: str = ""
     password: str = ""
     token: str = ""
-    server: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

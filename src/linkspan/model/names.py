@@ -16,9 +16,10 @@ LONGEST_INTERFACE_NAME = 15
 LONGEST_HOSTNAME = 64
 """Bytes: HOST_NAME_MAX, see sethostname(2)."""
 
-_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
-_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
-_INTERFACE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
+_LETTERS = "start with a letter or digit, then letters, digits, _ . -"
+_TWO_LETTERS = "use two or more characters: a letter or digit, then letters, digits, _ . -"
+_ONE_OR_MORE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
+_TWO_OR_MORE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
 _HOSTNAME_LABEL = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?", re.ASCII)
 _KERNEL_WORDS = ("all", "default", "lo")
 """``all`` and ``default`` are folders beside the interfaces in /proc/sys/net/ipv4/conf; ``lo`` is everywhere."""
@@ -26,7 +27,7 @@ _KERNEL_WORDS = ("all", "default", "lo")
 
 def network_name(text: str) -> str:
     """Docker's rule: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``. Forbidden for predefined names and ``default``."""
-    _check(text, _NETWORK, "network name", "start with a letter or digit, then letters, digits, _ . -")
+    _check(text, _ONE_OR_MORE, "network name", _LETTERS)
     if text in PREDEFINED or text == "default":
         raise Forbidden(f"network name {text} is predefined", remedy="take another name")
     return text
@@ -34,19 +35,12 @@ def network_name(text: str) -> str:
 
 def container_name(text: str) -> str:
     """Docker's rule: ``[a-zA-Z0-9][a-zA-Z0-9_.-]+``; one leading slash, as Docker's API writes it, is dropped."""
-    return _check(
-        text.removeprefix("/"),
-        _CONTAINER,
-        "container name",
-        "use two or more characters: a letter or digit, then letters, digits, _ . -",
-    )
+    return _check(text.removeprefix("/"), _TWO_OR_MORE, "container name", _TWO_LETTERS)
 
 
 def volume_name(text: str) -> str:
     """Docker's rule, the one of container names."""
-    return _check(
-        text, _CONTAINER, "volume name", "use two or more characters: a letter or digit, then letters, digits, _ . -"
-    )
+    return _check(text, _TWO_OR_MORE, "volume name", _TWO_LETTERS)
 
 
 def hostname(text: str) -> str:
@@ -71,7 +65,7 @@ def interface_name(text: str, what: str = "interface name") -> str:
     """A network interface: 1 to 15 of letters, digits, ``_ . -``. The kernel allows more; text tools do not."""
     if len(text.encode()) > LONGEST_INTERFACE_NAME:
         raise InvalidRequest(f'{what} "{text}" is longer than {LONGEST_INTERFACE_NAME} bytes')
-    _check(text, _INTERFACE, what, "start with a letter or digit, then letters, digits, _ . -")
+    _check(text, _ONE_OR_MORE, what, _LETTERS)
     if text in _KERNEL_WORDS:
         raise InvalidRequest(f'{what} "{text}" means something else to the kernel', remedy="take another name")
     return text

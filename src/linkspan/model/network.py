@@ -32,7 +32,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     ``options`` and ``labels`` are kept as they came, for ``inspect``; ``bridge`` holds the typed reading of
     ``options`` for the bridge driver. ``pools`` has at most one pool a family on bridge networks and none on
-    host and null networks. ``requested_pools`` is what was asked for (``inspect`` shows the resolved ones).
+    host and null networks.
     """
 
     id: str

@@ -34,7 +34,7 @@ def credentials(header: str) -> Credentials | None:
         raise InvalidRequest("the header X-Registry-Auth is malformed") from None
     if not (username or login.identitytoken):
         return None
-    return Credentials(username=username, password=password, token=login.identitytoken, server=login.serveraddress)
+    return Credentials(username=username, password=password, token=login.identitytoken)
 
 
 def _pair(login: AuthConfig) -> tuple[str, str]:
