@@ -21,10 +21,14 @@ from linkspan.api import config as settings
 from linkspan.api.router import Application
 from linkspan.api.routes import router
 from linkspan.api.server import Server
+from linkspan.api.sole_daemon import sole_daemon
 from linkspan.engine.config import DaemonConfig
 from linkspan.errors import Conflict, LinkspanError
 
 LOG = logging.getLogger(__name__)
+
+PID_FILE = "linkspan.pid"
+"""Below the exec-root, unless ``--pidfile`` names another."""
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         _start_logging(config.log_level)
         os.chdir("/")  # no folder of the caller's is held or written to
-        with _locked(config), _pid_file(config.pid_file):
+        with _locked(config), sole_daemon(), _pid_file(config.pid_file or config.exec_root / PID_FILE):
             _run(config)
     except LinkspanError as error:
         print(f"linkspan: {error}", file=sys.stderr)
@@ -124,10 +128,7 @@ def _locked(config: DaemonConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pid_file(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
+def _pid_file(path: Path) -> Iterator[None]:
     try:
         path.write_text(f"{os.getpid()}\n", encoding="ascii")
     except OSError as error:

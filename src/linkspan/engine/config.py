@@ -17,6 +17,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     data_root: Path = Path("/var/lib/linkspan")
     exec_root: Path = Path("/run/linkspan")
     pid_file: Path | None = None
+    """None: ``linkspan.pid`` below the exec-root."""
     group: str = "linkspan"
     """Group that may use the socket; root alone where the group does not exist."""
     log_level: str = "info"

@@ -10,6 +10,7 @@ Deletes are lazy: links and namespaces of a dissolved scope leave service at onc
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
@@ -77,7 +78,7 @@ class Applied:
             if isinstance(failure.step, Update):
                 done.append(failure.step)
             self._undo(wants, have, done)
-            raise blame(failure, wants, self._owners) from failure
+            raise blame(failure, wants, self._owners, remedy=_remedy(failure)) from failure
         except OSError as error:
             self._restore(wants, have)
             raise KernelFailure(f"{named(next(iter(wants)))}: the kernel cannot be asked: {reason(error)}") from error
@@ -269,7 +270,9 @@ def namespaces_of(items: Iterable[Object]) -> set[str]:
     return {place[1] for place in every if place[0] == "namespace"}
 
 
-def blame(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> KernelFailure:
+def blame(
+    failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope], remedy: str = ""
+) -> KernelFailure:
     """The failure as people read it: scope, object and the kernel's reason."""
     item = failure.step.object
     scope = next((scope for scope, state in wants.items() if item.key in state), None) or owners.get(item.key)
@@ -281,7 +284,15 @@ def blame(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key
         case Delete():
             verb = "remove"
     owner = named(scope) if scope else "left over"
-    return KernelFailure(f"{owner}: cannot {verb} {describe(item)}: {failure.reason}", whose=scope[1] if scope else "")
+    what = f"{owner}: cannot {verb} {describe(item)}: {failure.reason}"
+    return KernelFailure(what, whose=scope[1] if scope else "", remedy=remedy)
+
+
+def _remedy(failure: StepFailed) -> str:
+    """What is applied in order finds its places missing only when somebody else took them away."""
+    if failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete):
+        return "somebody removed what it stands on; a restart of the daemon puts that back"
+    return ""
 
 
 def named(scope: Scope) -> str:

@@ -58,8 +58,12 @@ def parse_mounts(text: str) -> tuple[MountEntry, ...]:
 
 
 def read_mounts() -> tuple[MountEntry, ...]:
-    """The calling thread's mounts."""
-    return parse_mounts(Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape"))
+    """The calling thread's mounts. RuntimeFailure where /proc is not mounted."""
+    try:
+        text = Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape")
+    except FileNotFoundError as error:
+        raise RuntimeFailure("/proc is not mounted here", remedy="mount it: mount -t proc proc /proc") from error
+    return parse_mounts(text)
 
 
 def prepare_mounts(*folders: Path) -> None:

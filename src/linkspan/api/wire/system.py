@@ -106,7 +106,7 @@ def info(info: SystemInfo) -> Json:
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin"] if info.seccomp else [],
         "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in info.default_address_pools],
-        "Warnings": list(info.warnings) or None,
+        "Warnings": [f"WARNING: {each}" for each in info.warnings] or None,
     }
 
 

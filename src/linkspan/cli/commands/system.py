@@ -112,6 +112,9 @@ def info(call: Call) -> int:
     print(f" Total Memory: {binary_size(number(document, 'MemTotal'))}")
     for name, key in (("Name", "Name"), ("ID", "ID"), ("Data Root", "DockerRootDir")):
         print(f" {name}: {text(document, key)}")
+    for pair in sequence(document, "DriverStatus"):
+        if isinstance(pair, list) and pair[0] == "Exec Root Dir":
+            print(f" Exec Root: {pair[1]}")
     pools = sequence(document, "DefaultAddressPools")
     if pools:
         print(" Default Address Pools:")
