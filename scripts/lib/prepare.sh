@@ -143,12 +143,19 @@ missing_packages() {
     ldconfig -p 2>/dev/null | grep -q libnftables.so.1 || printf 'libnftables1\n'
 }
 
-# No service starts while we install: a registry or a web server would take ports of this machine.
+# No service starts while we install: a registry or a web server would take ports of this machine. Undone as soon as
+# the packages are there, since "demo --keep" ends without undoing.
+forbidden=
 forbid_services() {
     [ -e /usr/sbin/policy-rc.d ] && return
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
-    undo_later rm -f /usr/sbin/policy-rc.d
+    undo_later allow_services
+    forbidden=yes
+}
+allow_services() {
+    [ -z "$forbidden" ] || rm -f /usr/sbin/policy-rc.d
+    forbidden=
 }
 
 refreshed=
@@ -189,6 +196,7 @@ install_packages() {
     quietly apt-get install -y --no-install-recommends $wanted ||
         { refresh_package_lists && quietly apt-get install -y --no-install-recommends $wanted; } ||
         die "apt-get could not install $(echo $wanted)"
+    allow_services
 }
 
 # Whether the package lists know all of them.
