@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from daemons import LINKSPAN, Daemon
+from daemons import LINKSPAN, Daemon, eventually
 from engine_api import EngineApi
 from namespaces import Namespace
 
@@ -24,6 +24,8 @@ HOST4, HOST6 = "198.51.100.1", "2001:db8:51::1"
 """The daemon's host as the outside sees it."""
 OUTSIDE4, OUTSIDE6 = "198.51.100.2", "2001:db8:51::2"
 UPLINK = "up0"
+LINK_FACTS = ("ifindex", "address", "mtu", "master", "ifalias", "group", "flags", "operstate")
+"""Of a link; a bridge has timers beside these."""
 FAMILIES = ("-4", "-6")
 
 
@@ -126,7 +128,7 @@ def picture(daemon: Daemon) -> dict[str, Json]:
     namespace = daemon.namespace
     containers = api("GET", "/containers/json?all=1")
     return {
-        "links": json.loads(namespace.run("ip", "-j", "-d", "link").stdout),
+        "links": {name: {key: item.get(key) for key in LINK_FACTS} for name, item in links(namespace).items()},
         "addresses": json.loads(namespace.run("ip", "-j", "addr").stdout),
         "routes": [
             json.loads(namespace.run("ip", "-j", f"-{v}", "route", "show", "table", "all").stdout) for v in "46"
@@ -141,6 +143,26 @@ def picture(daemon: Daemon) -> dict[str, Json]:
         "mounts": daemon.mounts(),
         "cgroups": [str(path) for path in daemon.cgroups()],
     }
+
+
+def settled_picture(daemon: Daemon) -> dict[str, Json]:
+    """The picture once nothing moves in it any more: links of what was removed go a moment later."""
+    found = [picture(daemon)]
+
+    def unmoved() -> bool:
+        found.append(picture(daemon))
+        return found[-1] == found[-2] and not _strays(daemon)
+
+    eventually(unmoved, "nothing moves any more")
+    return found[-1]
+
+
+def _strays(daemon: Daemon) -> set[str]:
+    """Veth ends in the host that no endpoint accounts for."""
+    veths = [name for name in links(daemon.namespace) if name.startswith("veth")]
+    api = EngineApi(daemon.socket)
+    members = sum(len(api("GET", f"/networks/{item['Id']}")["Containers"]) for item in api("GET", "/networks"))
+    return set(veths[members:])
 
 
 def _unnumbered(item: Json) -> Json:

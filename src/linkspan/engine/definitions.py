@@ -12,11 +12,12 @@ import msgspec
 from linkspan.engine.intent import Intent
 from linkspan.engine.networks import Networks
 from linkspan.engine.signals import signal_number
+from linkspan.engine.wishes import refuse_links
 from linkspan.errors import InvalidRequest, NotFound, NotSupported
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.image import ImageConfig
-from linkspan.model.names import alias, domain_name, hostname
+from linkspan.model.names import domain_name, hostname
 
 
 def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) -> ContainerSpec:
@@ -35,6 +36,7 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
     if mode.kind == "container":
         mode = _partner_mode(name, spec, intent)
         return msgspec.structs.replace(spec, network_mode=mode, endpoints=())
+    refuse_links(spec.links)
     return msgspec.structs.replace(spec, endpoints=_endpoints(spec, networks, intent))
 
 
@@ -119,10 +121,7 @@ def _endpoints(spec: ContainerSpec, networks: Networks, intent: Intent) -> tuple
         _refuse_mixture([intent.networks[item].driver for item in requests])
     settled_requests = []
     for network_id, request in requests.items():
-        network = intent.networks[network_id]
-        for text in request.aliases:
-            alias(text)
-        settled_requests.append(networks.checked_request(network, request))
+        settled_requests.append(networks.checked_request(intent.networks[network_id], request))
     return tuple(settled_requests)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -19,6 +21,7 @@ from linkspan.engine.planned import planned
 from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.views import Created, NetworkMember, NetworkView, PlannedStep, PoolUsage, Pruned
 from linkspan.engine.wants import Wants
+from linkspan.engine.wishes import check_wishes
 from linkspan.errors import Conflict, Forbidden, InvalidRequest, NotFound, NotSupported
 from linkspan.ipam import pools
 from linkspan.ipam.book import Book
@@ -28,7 +31,7 @@ from linkspan.model.container import Container
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.names import network_name
 from linkspan.model.network import Network, NetworkRequest
-from linkspan.model.options import bridge_options, check_endpoint_options, check_labels, option_warnings
+from linkspan.model.options import bridge_options, check_labels, option_warnings
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,10 @@ class Networks:
         self._events = events
         self._surroundings = surroundings
         self._instance = instance
+        self._changing = asyncio.Lock()
+        """One network comes or goes at a time: what is taken back after a failure must still have its place."""
+        self._coming = ""
+        """Id of the network that is being created: nobody may join what may be taken back."""
 
     def ensure_predefined(self) -> None:
         """Writes ``bridge``, ``host`` and ``none`` into the intent at the first start."""
@@ -104,14 +111,18 @@ class Networks:
 
     async def create(self, request: NetworkRequest) -> Created:
         """Chooses subnets, writes the intent, brings the bridge up. All or nothing."""
-        network, warnings = self._design(request, predefined=False)
-        self._add(network)
-        try:
-            await self._worker.converge(self._wants.raising(network))
-        except BaseException:
-            self._forget(network)
-            raise
-        self._wants.mark_raised(network)
+        async with self._changing:
+            network, warnings = self._design(request, predefined=False)
+            self._add(network)
+            self._coming = network.id
+            try:
+                await self._worker.converge(self._wants.raising(network))
+            except BaseException:
+                self._forget(network)
+                raise
+            finally:
+                self._coming = ""
+            self._wants.mark_raised(network)
         self._publish(network, "create")
         return Created(id=network.id, warnings=warnings)
 
@@ -136,19 +147,20 @@ class Networks:
 
     async def remove(self, reference: str) -> None:
         """Refused for predefined networks and while anything runs on it, naming who."""
-        network = self._intent.network(reference)
-        if network.predefined:
-            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-        self._refuse_in_use(network)
-        cursors = cursors_of(self._book, [network])
-        self._intent.commit(drop=[network])
-        try:
-            await self._worker.converge(self._wants.lowering(network))
-        except BaseException:
-            self._intent.commit(put=[network], cursors=cursors)
-            raise
-        self._wants.raised.discard(network.id)
-        self._book.remove_network(network.id)
+        async with self._changing:
+            network = self._intent.network(reference)
+            if network.predefined:
+                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            self._refuse_in_use(network)
+            cursors = cursors_of(self._book, [network])
+            self._intent.commit(drop=[network])
+            try:
+                await self._worker.converge(self._wants.lowering(network))
+            except BaseException:
+                self._intent.commit(put=[network], cursors=cursors)
+                raise
+            self._wants.raised.discard(network.id)
+            self._book.remove_network(network.id)
         self._publish(network, "destroy")
 
     async def prune(self, wanted: Filters) -> Pruned:
@@ -158,13 +170,12 @@ class Networks:
         named = {request.network for item in self._intent.containers.values() for request in item.spec.endpoints}
         deleted = []
         for network in list(self._intent.networks.values()):
-            if network.id not in self._intent.networks:
-                continue  # somebody removed it meanwhile
             unused = not network.predefined and network.id not in named and not self._intent.endpoints_on(network.id)
             old_enough = before is None or network.created < before
             if unused and old_enough and filters.matches_labels(network.labels, wanted):
-                await self.remove(network.id)
-                deleted.append(network.name)
+                with contextlib.suppress(Forbidden, NotFound):  # it was joined or removed meanwhile
+                    await self.remove(network.id)
+                    deleted.append(network.name)
         return Pruned(deleted=tuple(deleted))
 
     async def connect(self, reference: str, container_reference: str, request: EndpointRequest) -> None:
@@ -200,22 +211,9 @@ class Networks:
 
     def checked_request(self, network: Network, request: EndpointRequest) -> EndpointRequest:
         """What a definition asks of this network, checked and with the network's id in it."""
-        check_endpoint_options(request.driver_options)
-        has_address = request.ipv4 is not None or request.ipv6 is not None
-        if network.driver != "bridge" and (has_address or request.mac):
-            raise InvalidRequest(
-                f"network {network.name} gives no addresses", remedy="leave out --ip, --ip6 and --mac-address"
-            )
-        if network.predefined and has_address:
-            raise InvalidRequest(
-                "user specified IP address is supported on user defined networks only",
-                remedy="create a network and use that",
-            )
-        if network.predefined and request.aliases and network.driver == "bridge":
-            raise InvalidRequest(
-                "network-scoped alias is supported only for containers in user defined networks",
-                remedy="create a network and use that",
-            )
+        if network.id == self._coming:
+            raise NotFound(f"network {network.name} not found: it is being created", remedy="try again")
+        check_wishes(network, request)
         return msgspec.structs.replace(request, network=network.id)
 
     def _check_joinable(self, network: Network, container: Container) -> None:
