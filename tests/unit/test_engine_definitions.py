@@ -1,4 +1,4 @@
-"""What is refused at ``create``, since it would fail at every start; and what a definition looks like when it is not."""
+"""What ``create`` refuses, since it would fail at every start; and what a definition looks like when it does not."""
 
 from __future__ import annotations
 

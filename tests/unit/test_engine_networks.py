@@ -221,6 +221,45 @@ def test_a_start_and_a_removal_at_once_leave_one_winner(house: House) -> None:
             house.run(house.networks.remove("web"))
 
 
+def test_a_network_that_is_being_created_is_removed_when_it_is_there(house: House) -> None:
+    async def story() -> None:
+        creating = asyncio.create_task(house.networks.create(NetworkRequest(name="web")))
+        await asyncio.sleep(0)
+        await asyncio.gather(creating, house.networks.remove("web"))
+
+    house.run(story())
+    assert "web" not in names(house)
+    assert house.live() == {}
+
+
+def test_nobody_joins_a_network_whose_creation_may_yet_fail(house: House) -> None:
+    container = house.container("box", "bridge")
+    house.enter(container)
+
+    async def story() -> list[object]:
+        creating = asyncio.create_task(house.networks.create(NetworkRequest(name="web")))
+        await asyncio.sleep(0)
+        connecting = house.networks.connect("web", container.id, EndpointRequest(network="web"))
+        return await asyncio.gather(creating, connecting, return_exceptions=True)
+
+    house.kernel.fail_at(0, errno.ENOMEM)
+    creation, connection = house.run(story())
+    assert isinstance(creation, KernelFailure)
+    assert isinstance(connection, NotFound)
+    house.check()
+
+
+def test_a_network_made_while_a_removal_fails_does_not_take_the_place_of_what_comes_back(house: House) -> None:
+    house.network("web", ipv6=True)
+
+    async def story() -> list[object]:
+        removal, creation = house.networks.remove("web"), house.networks.create(NetworkRequest(name="web"))
+        return await asyncio.gather(removal, creation, return_exceptions=True)
+
+    house.kernel.fail_at(0, errno.EBUSY)
+    assert [type(item) for item in house.run(story())] == [KernelFailure, Conflict]
+
+
 def test_prune_removes_what_no_definition_names(house: House) -> None:
     house.container("box", house.network("used").id)
     house.network("idle")
