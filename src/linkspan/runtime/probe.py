@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from linkspan.errors import InvalidRequest, RuntimeFailure
-from linkspan.runtime import capabilities, mountspace, seccomp
+from linkspan.runtime import capabilities, mountspace, seccomp, seccomp_default
 from linkspan.runtime.facts import CgroupMounts, Facts
 from linkspan.runtime.launcher import ENVIRONMENT
 from linkspan.runtime.mountspace import MountEntry
@@ -169,7 +169,8 @@ def _profile(path: str) -> seccomp.Profile | None:
         if not path:
             return None
         raise InvalidRequest(f"the seccomp profile {path} does not exist") from error
-    return seccomp.parse(text)
+    profile = seccomp.parse(text)
+    return profile if path else seccomp_default.like_docker(profile)
 
 
 def _held_mask() -> int:
