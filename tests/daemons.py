@@ -49,6 +49,7 @@ class Daemon:
         self.namespace = namespace or Namespace()
         self.instance = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_text = ""
         folder.mkdir(parents=True, exist_ok=True)
 
     # --- the process -------------------------------------------------------------------------------------------
@@ -123,10 +124,16 @@ class Daemon:
             except OSError:
                 return False
 
+    @property
+    def log_text(self) -> str:
+        """Its log; kept when its folder is gone."""
+        if self.log.exists():
+            self._log_text = self.log.read_text(errors="replace")
+        return self._log_text
+
     def log_end(self) -> str:
         """The last lines of its log."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(["--- the end of the daemon's log:", *text.splitlines()[-LOG_LINES:]])
+        return "\n".join(["--- the end of the daemon's log:", *self.log_text.splitlines()[-LOG_LINES:]])
 
     # --- its clients -------------------------------------------------------------------------------------------
 
@@ -232,6 +239,7 @@ class Daemon:
         """Ends and removes whatever there is, so that a failed test does not spoil the next one."""
         if self._process is not None:
             self.kill()
+        self._log_text = self.log_text
         for line in list(self.processes()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
@@ -247,6 +255,6 @@ class Daemon:
         """Its folders in every cgroup hierarchy, innermost first: one for the daemon, below it one a container."""
         if not self.instance:
             return []
-        found = list(Path("/sys/fs/cgroup").glob(f"**/linkspan-{self.instance}"))
-        below = [inner for path in found for inner in path.glob("**/*") if inner.is_dir()]
-        return sorted({*found, *below}, key=lambda path: -len(path.parts))
+        own = f"linkspan-{self.instance}"
+        folders = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))  # others' folders may go meanwhile
+        return sorted((folder for folder in folders if own in folder.parts), key=lambda path: -len(path.parts))

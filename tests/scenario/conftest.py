@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemons import Daemon
+from container_lab import Client
+from daemons import LINKSPAN, Daemon
 from engine_api import EngineApi
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -47,6 +49,28 @@ def module_daemon(tmp_path_factory: pytest.TempPathFactory, image_archives: list
         yield daemon
 
 
+@pytest.fixture(params=["linkspan", "docker"])
+def client(request: pytest.FixtureRequest, lab: Daemon) -> Client:
+    """Each of the two command lines, at the module's daemon."""
+    if request.param == "docker" and shutil.which("docker") is None:
+        pytest.skip("no docker client here")
+    return Client(lab, LINKSPAN if request.param == "linkspan" else "docker")
+
+
+@pytest.fixture
+def linkspan(lab: Daemon) -> Client:
+    """The command line ``linkspan`` at the module's daemon."""
+    return Client(lab, LINKSPAN)
+
+
+@pytest.fixture
+def docker(lab: Daemon) -> Client:
+    """The real ``docker`` at the module's daemon."""
+    if shutil.which("docker") is None:
+        pytest.skip("no docker client here")
+    return Client(lab, "docker")
+
+
 @pytest.fixture
 def lab(module_daemon: Daemon) -> Iterator[Daemon]:
     """The module's daemon, empty before each test: no containers, no networks but the predefined ones."""
@@ -64,12 +88,16 @@ def emptied(daemon: Daemon) -> None:
 
 
 def supervised(daemon: Daemon) -> Iterator[Daemon]:
-    """Starts it, and in the end takes it down. Fails the test when something is left; shows the log on failure."""
+    """Starts it, and in the end takes it down. Fails the test when something is left, or the daemon met a bug.
+
+    Its log is shown on failure.
+    """
     try:
         daemon.start()
         yield daemon
         left = daemon.take_down()
         assert not left, "left behind:\n" + "\n".join(left)
+        assert "Traceback" not in daemon.log_text, f"the daemon met a bug:\n{daemon.log_text[-8000:]}"
     finally:
         print(daemon.log_end())
         daemon.erase()

@@ -42,7 +42,7 @@ def test_every_option_of_a_real_docker_run_arrives(client: str) -> None:
     assert spec.mounts == (
         Mount(kind="bind", source="/tmp", target="/x", read_only=True, create_source=True, text="/tmp:/x:ro"),
         Mount(kind="bind", source="/etc", target="/e"),
-        Mount(kind="tmpfs", target="/t", tmpfs_size=64 << 20, tmpfs_mode=0o1777, text="size=64m,mode=1777"),
+        Mount(kind="tmpfs", target="/t", tmpfs_size=64 << 20, tmpfs_mode=0o1777, text="/t:size=64m,mode=1777"),
     )
     assert (spec.hostname, spec.user, spec.working_dir) == ("web", "1:1", "/w")
     assert (spec.entrypoint, spec.command) == (("/bin/e",), ("sleep", "100"))

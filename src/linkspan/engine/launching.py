@@ -137,7 +137,7 @@ class Launching:
                 source = Path(mount.source)
                 if not source.exists():
                     source.mkdir(parents=True, exist_ok=True)
-                return ResolvedMount(mount=mount, source=str(source.resolve()))
+                return ResolvedMount(mount=mount, source=str(source.resolve()), is_folder=source.is_dir())
             case _:
                 return ResolvedMount(mount=mount)
 

@@ -45,7 +45,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     tmpfs_options: tuple[str, ...] = ()
     non_recursive: bool = False
     text: str = ""
-    """The ``-v`` text this came from, for ``HostConfig.Binds``; empty for ``--mount``."""
+    """The ``-v`` or ``--tmpfs`` text this came from, for ``HostConfig``; empty for ``--mount``."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

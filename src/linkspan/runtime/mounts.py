@@ -24,6 +24,8 @@ class ResolvedMount(msgspec.Struct, frozen=True, kw_only=True):
 
     mount: Mount
     source: str = ""
+    is_folder: bool = True
+    """Whether the source is one: nothing can be mounted below anything else."""
 
 
 class SandboxFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +123,8 @@ def _requested(item: ResolvedMount, facts: Facts) -> oci.Mount:
     if propagation not in PROPAGATIONS:
         raise InvalidRequest(f"unknown mount propagation '{propagation}'", remedy="use " + ", ".join(PROPAGATIONS))
     options = ["bind" if mount.non_recursive else "rbind", propagation, "ro" if mount.read_only else "rw"]
-    if mount.read_only and not mount.non_recursive and facts.kernel >= RECURSIVE_READ_ONLY:
+    # crun cannot make the bind of a file recursively read-only, and it need not.
+    if mount.read_only and item.is_folder and not mount.non_recursive and facts.kernel >= RECURSIVE_READ_ONLY:
         options.append("rro")
     return oci.Mount(destination=target, type="bind", source=item.source, options=tuple(options))
 

@@ -14,6 +14,7 @@ from linkspan.api.wire.container_types import ContainerCreate, ContainerUpdate
 from linkspan.api.wire.platforms import check_platform
 from linkspan.engine.face import EngineFace, WaitCondition
 from linkspan.errors import ImageNotFound, InvalidRequest, LinkspanError, NotFound, NotSupported
+from linkspan.model.names import container_name
 
 _CONDITIONS: dict[str, WaitCondition] = {
     "": "not-running",
@@ -57,9 +58,12 @@ async def list_all(engine: EngineFace, request: Request) -> Answer:
 
 async def create(engine: EngineFace, request: Request) -> Answer:
     check_platform(request.query.text("platform"))
+    name = request.query.text("name")
+    if name:
+        name = container_name(name.removeprefix("/"))
     spec, warnings = container_spec(await request.json(ContainerCreate))
     try:
-        created = await engine.containers.create(request.query.text("name").removeprefix("/"), spec)
+        created = await engine.containers.create(name, spec)
     except ImageNotFound:
         raise
     except NotFound as error:  # a 404 here makes Docker's clients pull the image, and blame that

@@ -10,6 +10,7 @@ from linkspan.model.container import ContainerSpec, PortBinding, Resources
 def host_config(spec: ContainerSpec) -> Json:
     """What was asked for, defaults filled in as Docker fills them."""
     from_text = [each.text for each in spec.mounts if each.text and each.kind != "tmpfs"]
+    tmpfs = {each.target: each.text.partition(":")[2] for each in spec.mounts if each.kind == "tmpfs" and each.text}
     by_setting = [mount_setting(each) for each in spec.mounts if not each.text]
     return {
         "Binds": from_text or None,
@@ -40,7 +41,7 @@ def host_config(spec: ContainerSpec) -> Json:
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": _list(spec.security.options),
         "StorageOpt": None,
-        "Tmpfs": {each.target: each.text for each in spec.mounts if each.kind == "tmpfs" and each.text} or None,
+        "Tmpfs": tmpfs or None,
         "UTSMode": spec.uts_mode,
         "UsernsMode": "",
         "ShmSize": spec.shm_size,

@@ -107,7 +107,7 @@ def tmpfs(target: str, options: str) -> Mount:
         tmpfs_size=total,
         tmpfs_mode=mode,
         tmpfs_options=tuple(rest),
-        text=options or "rw",
+        text=f"{target}:{options}",
     )
 
 
