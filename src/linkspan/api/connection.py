@@ -10,6 +10,7 @@ a handler runs the socket is read (one piece at most), because the end of the cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket as sockets
 import struct
@@ -274,7 +275,10 @@ class Connection(asyncio.Protocol):
             await answer.chunks.aclose()
 
     async def _hijack(self, answer: Hijacked, *, upgrade: bool) -> None:
-        """101 for clients that asked to upgrade, else Docker's bare 200; then raw bytes until the session ends."""
+        """101 for clients that asked to upgrade, else Docker's bare 200; then raw bytes until the session ends.
+
+        The session is pumped for a client that has gone as well: nobody else lets its process go.
+        """
         content_type = _MULTIPLEXED if answer.multiplexed_type else _RAW
         waiting, ended = self._parser.trailing_data
         if upgrade:
@@ -285,11 +289,12 @@ class Connection(asyncio.Protocol):
         channel = HijackedChannel(self._transport, self._outlet, multiplexed=answer.multiplexed)
         self._channel = channel
         channel.feed(waiting)
-        if ended:
+        if ended or self._outlet.lost:
             channel.feed_end()
-        await self._outlet.send(reply or b"")
-        self.listen()
-        await self._outlet.taken()
+        with contextlib.suppress(ConnectionError):
+            await self._outlet.send(reply or b"")
+            self.listen()
+            await self._outlet.taken()
         pump = asyncio.ensure_future(answer.session.pump(channel))
         gone = asyncio.ensure_future(channel.gone())
         try:

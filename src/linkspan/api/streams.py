@@ -122,6 +122,8 @@ class HijackedChannel:
     async def gone(self) -> None:
         """Returns once the whole connection is closed and everything that the client sent was read."""
         await self._ended.wait()
+        if self._outlet.lost:
+            return
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), 0)
         while self._chunks or not (self._outlet.lost or poll.poll(0)):  # noqa: ASYNC110 - asyncio knows no POLLHUP

@@ -61,6 +61,10 @@ class Attachment:
         else:
             self._parked.append(self._stream)
 
+    def cut(self) -> None:
+        """Takes no more from conmon, which may wait for a client that reads nothing; what has arrived is still read."""
+        _shutdown(self._stream, socket.SHUT_RD)
+
     def close(self) -> None:
         """Goes away for good; this ends the container's input if it was made so."""
         if not self._left:

@@ -47,6 +47,8 @@ from linkspan.runtime.orphans import Orphans, reap_all
 from linkspan.runtime.probe import Machine
 from linkspan.runtime.resources import limits
 
+CUT_AFTER = 1.0
+"""Seconds after SIGKILL until clients that do not read lose the rest of the output."""
 KILL_PATIENCE = 10.0
 """Seconds after SIGKILL until a container that still exists is an error."""
 CGROUP_TRIES, CGROUP_PAUSE = 20, 0.05
@@ -178,7 +180,10 @@ class Runtime:
         created = monitor.created
         if not processes.send_signal(created.pid, created.pid_start, number):
             raise Conflict(f"container {container[:12]} is not running", whose=container)
-        if number == signal.SIGKILL and cgroups.is_frozen(self.machine.facts.cgroups, monitor.cgroups_path):
+        if number != signal.SIGKILL:
+            return
+        asyncio.get_running_loop().call_later(CUT_AFTER, monitor.cut)
+        if cgroups.is_frozen(self.machine.facts.cgroups, monitor.cgroups_path):
             await self._launcher.run([*self._command, "resume", container])
 
     async def pause(self, container: str) -> None:
@@ -212,7 +217,9 @@ class Runtime:
         """A connection to its stdio, from its creation to its end. Conflict when it has ended."""
         monitor = self._of(container)
         once = (monitor.bundle / "stdin-once").exists()
-        return attachment.connect(monitor.bundle, monitor.parked if once else None)
+        client = attachment.connect(monitor.bundle, monitor.parked if once else None)
+        monitor.attachments.add(client)
+        return client
 
     def logs(
         self,
@@ -240,7 +247,10 @@ class Runtime:
         if monitor.ended.done():
             raise Conflict(f"container {container[:12]} is not running", whose=container)
         name = f"x{os.getpid()}-{next(self._exec_numbers)}"
-        return await execute(self._launcher, self._conmon, container, monitor.bundle / name, launch, self._orphans)
+        session = await execute(self._launcher, self._conmon, container, monitor.bundle / name, launch, self._orphans)
+        if session.client is not None:
+            monitor.attachments.add(session.client)
+        return session
 
     async def delete(self, container: str) -> None:
         """Kills what is left and removes every trace: cgroups, bundle, exit code. Repeating it is harmless.
@@ -257,7 +267,8 @@ class Runtime:
                 await self._launcher.run([*self._command, "resume", container])
             processes.send_signal(created.pid, created.pid_start, signal.SIGKILL)
             # With the host's pid namespace other processes outlive the first one and hold conmon's pipes.
-            if not await self._ends(monitor, 1.0):
+            if not await self._ends(monitor, CUT_AFTER):
+                monitor.cut()
                 await self._launcher.run([*self._command, "delete", "--force", container])
                 if not await self._ends(monitor, KILL_PATIENCE):
                     raise RuntimeFailure(

@@ -67,7 +67,7 @@ class ExecSession:
         self.pid = pid
         self._launch = launch
         self._bundle = bundle
-        self._client = client
+        self.client = client
         self._wanted = frozenset(
             number for number, asked in ((1, launch.stdout), (2, launch.stderr)) if asked or launch.tty
         )
@@ -75,21 +75,21 @@ class ExecSession:
 
     async def read(self) -> tuple[Literal[1, 2], bytes] | None:
         """The next output (1 stdout, 2 stderr; a terminal has only 1); None at the end."""
-        while self._client is not None and (frame := await self._client.read()) is not None:
+        while self.client is not None and (frame := await self.client.read()) is not None:
             if frame[0] in self._wanted:
                 return frame
         return None
 
     async def write(self, data: bytes) -> None:
         """Gives bytes to its stdin. BrokenPipeError when it has ended or stdin is not attached."""
-        if self._client is None or not self._launch.stdin:
+        if self.client is None or not self._launch.stdin:
             raise BrokenPipeError("stdin is not attached")
-        await self._client.write(data)
+        await self.client.write(data)
 
     def half_close(self) -> None:
         """The end of its input. A terminal's input never ends."""
-        if self._client is not None and not self._launch.tty:
-            self._client.half_close()
+        if self.client is not None and not self._launch.tty:
+            self.client.half_close()
 
     def resize(self, rows: int, columns: int) -> None:
         """Sets the terminal's size; without a terminal, or after the end, nothing happens."""
@@ -102,8 +102,8 @@ class ExecSession:
 
     def close(self) -> None:
         """Lets go of its streams; the process goes on."""
-        if self._client is not None:
-            self._client.close()
+        if self.client is not None:
+            self.client.close()
 
     async def _watch(self, sync: SyncPipe, orphans: Orphans) -> int:
         try:

@@ -9,11 +9,13 @@ import asyncio
 import os
 import signal
 import time
+import weakref
 from pathlib import Path
 
 import msgspec
 
 from linkspan.runtime import processes
+from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.conmon import Created
 from linkspan.runtime.descriptors import Stream
 
@@ -38,6 +40,8 @@ class Monitor:
         self.cgroups_path = cgroups_path
         self.parked: list[Stream] = []
         """Attachments that only stay so that the container keeps its stdin."""
+        self.attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
+        """The clients' connections to the container's conmon and to those of its execs."""
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._exit_file = exit_file
         self._pidfd: int | None = None
@@ -58,6 +62,16 @@ class Monitor:
             or processes.is_alive(created.monitor_pid, created.monitor_start)
             or processes.is_alive(created.pid, created.pid_start)
         )
+
+    def cut(self) -> None:
+        """Lets go every conmon that waits for its client to read: nothing can end before it has gone on.
+
+        An exec's conmon holds up the whole container, since the kernel waits until its process was reaped
+        (pid_namespaces(7)).
+        """
+        if not self.ended.done():
+            for attachment in self.attachments:
+                attachment.cut()
 
     def release(self) -> None:
         """Stops watching; conmon and its container go on."""
