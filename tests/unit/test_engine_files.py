@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from linkspan.engine import files
@@ -83,19 +81,3 @@ def test_extra_hosts_know_both_families_and_the_gateway() -> None:
         ("10.0.0.1", "host.docker.internal"),
         ("fd00::1", "host.docker.internal"),
     ]
-
-
-def test_a_file_is_written_in_place(tmp_path: Path) -> None:
-    path = tmp_path / "box" / "hosts"
-    files.write_in_place(path, "a longer first text\n")
-    inode = path.stat().st_ino
-    files.write_in_place(path, "short\n")
-    assert (path.read_text(), path.stat().st_ino, path.stat().st_mode & 0o777) == ("short\n", inode, 0o644)
-
-
-def test_a_file_that_says_it_already_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "hosts"
-    files.write_in_place(path, "text\n")
-    before = path.stat().st_mtime_ns
-    files.write_in_place(path, "text\n")
-    assert path.stat().st_mtime_ns == before

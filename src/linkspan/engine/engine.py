@@ -167,6 +167,7 @@ class Engine:
 
     async def _take_up(self, roots: RootFileSystems) -> None:
         """The recovery, which is the start-up path: intent is true, everything else is made to follow it."""
+        await asyncio.to_thread(self.volumes.empty_trash)
         self.networks.restore()
         self.networks.ensure_predefined()
         self._sandboxes.restore()

@@ -13,11 +13,16 @@ DEFAULT_ARGUMENTS = "-ef"
 
 def rows_of(pids: Collection[int], arguments: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Titles and rows. InvalidRequest when ps refuses the arguments, or shows no PID column."""
-    words = shlex.split(arguments or DEFAULT_ARGUMENTS)
+    try:
+        words = shlex.split(arguments or DEFAULT_ARGUMENTS)
+    except ValueError as error:
+        raise InvalidRequest(f"ps arguments '{arguments}' cannot be read: {error}", remedy="close the quotes") from None
     try:
         result = subprocess.run(["ps", *words], capture_output=True, text=True, timeout=10, check=False)
     except FileNotFoundError:
         raise InvalidRequest("ps is not installed on the host", remedy="install the package procps") from None
+    except subprocess.TimeoutExpired:
+        raise InvalidRequest(f"ps {arguments} does not end", remedy="use other options of ps(1)") from None
     if result.returncode != 0:
         reason = result.stderr.strip().splitlines()[:1]
         raise InvalidRequest(f"ps refuses '{arguments}': {''.join(reason)}", remedy="use options of ps(1)")

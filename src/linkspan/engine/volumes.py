@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -20,6 +21,8 @@ from linkspan.model.names import volume_name
 from linkspan.model.volume import Volume
 
 FILTERS = ("dangling", "driver", "label", "name")
+TRASH = ".removed"
+"""No volume has this name: they begin with a letter or digit."""
 PRUNE_FILTERS = ("all", "label", "label!")
 
 
@@ -106,7 +109,8 @@ class Volumes:
             if volume is None or self.users(name):
                 continue
             self._intent.commit(drop=[volume])
-            await asyncio.to_thread(shutil.rmtree, self._folder / name, True)
+            removed = self._put_aside(name)
+            await asyncio.to_thread(shutil.rmtree, removed, True)
             self._events.publish("volume", "destroy", name, {"driver": "local"})
 
     async def prune(self, wanted: Filters) -> Pruned:
@@ -144,6 +148,18 @@ class Volumes:
             )
             for volume in self._intent.volumes.values()
         )
+
+    def empty_trash(self) -> None:
+        """At the start of the daemon: what a removal that was cut short has left."""
+        shutil.rmtree(self._folder / TRASH, ignore_errors=True)
+
+    def _put_aside(self, name: str) -> Path:
+        """The name is free at once: a new volume may take it while the old one's files are being deleted."""
+        aside = self._folder / TRASH / secrets.token_hex(8)
+        aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / name).rename(aside)
+        return aside
 
     def _find(self, reference: str) -> Volume:
         volume = self._intent.volumes.get(reference)
