@@ -213,7 +213,7 @@ class Daemon:
         return [
             *(f"link {line}" for line in links if not line.startswith(("lo ", "linkspan0 "))),
             *(f"mount {path}" for path in self.mounts() if path not in self.standing_mounts()),
-            *(f"cgroup {path}" for path in self.cgroups() if path.name != f"linkspan-{self.instance}"),
+            *(f"cgroup {path}" for path in self.cgroups()),
             *(f"process {line}" for line in self.processes()),
         ]
 
@@ -258,3 +258,7 @@ class Daemon:
         own = f"linkspan-{self.instance}"
         folders = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))  # others' folders may go meanwhile
         return sorted((folder for folder in folders if own in folder.parts), key=lambda path: -len(path.parts))
+
+
+Launch = Callable[..., Daemon]
+"""Starts a daemon with options of ``linkspan daemon``."""

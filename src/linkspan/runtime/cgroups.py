@@ -79,9 +79,8 @@ def remove(mounts: CgroupMounts, path: str) -> bool:
 
 
 def remove_folder(mounts: CgroupMounts, instance: str) -> None:
-    """Removes the daemon's own folder where it is empty."""
-    for point in _folders(mounts, "/" + folder_of(instance)):
-        _rmdir(str(point))
+    """Removes the daemon's own folder, and parents that containers asked for below it, where nobody is in them."""
+    remove(mounts, "/" + folder_of(instance))
 
 
 def usage(mounts: CgroupMounts, path: str) -> Usage:
