@@ -5,9 +5,9 @@ import pytest
 from linkspan.cli import values
 from linkspan.cli.failure import UsageError
 from linkspan.cli.grammar import Command, Option, Parsed, parse
-from linkspan.cli.main import load, main
+from linkspan.cli.main import main
 from linkspan.cli.suggest import distance, near_misses
-from linkspan.cli.tree import ALIASES, COMMANDS, GROUPS, resolve
+from linkspan.cli.tree import ALIASES, COMMANDS, GROUPS, load, resolve
 
 
 def run(*words: str) -> Parsed:

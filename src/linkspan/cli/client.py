@@ -55,6 +55,7 @@ def segment(reference: str) -> str:
 
 
 def query_string(query: Query) -> str:
+    """With its question mark; empty when no value is left."""
     pairs = []
     for key, value in query.items():
         for item in value if isinstance(value, list) else [value]:
@@ -155,11 +156,13 @@ class Reply:
         return piece
 
     def read(self) -> bytes:
+        """The whole body; closes the connection."""
         body = b"".join(self.pieces())
         self.close()
         return body
 
     def document(self) -> Json:
+        """The body as one JSON document, None when it is empty. Raises Failure when it is no JSON."""
         body = self.read()
         try:
             return decode(body) if body.strip() else None
@@ -184,6 +187,7 @@ class Reply:
         return self._connection.fileno()
 
     def close(self) -> None:
+        """Ends the connection; what was not read is lost."""
         self._connection.close()
 
 
@@ -196,12 +200,15 @@ class Client:
         self.path = path
 
     def get(self, path: str, query: Query | None = None) -> Json:
+        """The document that a path shows. Raises DaemonError, Unreachable, as ``post`` and ``delete`` do."""
         return self.send("GET", path, query).document()
 
     def post(self, path: str, query: Query | None = None, body: Json = None) -> Json:
+        """Does something; the answer's document."""
         return self.send("POST", path, query, body).document()
 
     def delete(self, path: str, query: Query | None = None) -> Json:
+        """Removes something; the answer's document."""
         return self.send("DELETE", path, query).document()
 
     def send(
@@ -236,11 +243,9 @@ class Client:
         connection.sendall(self._head(method, path, query, fields) + payload)
         return Reply(connection, bodiless=method == "HEAD")
 
-    def upload(
-        self, method: str, path: str, query: Query, pieces: Iterable[bytes], content_type: str = "application/x-tar"
-    ) -> Reply:
-        """Sends a body of unknown length as chunks. A daemon that refuses early is heard."""
-        fields = {"Connection": "close", "Content-Type": content_type, "Transfer-Encoding": "chunked"}
+    def upload(self, method: str, path: str, query: Query, pieces: Iterable[bytes]) -> Reply:
+        """Sends a tar archive of unknown length as chunks. A daemon that refuses early is heard."""
+        fields = {"Connection": "close", "Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
         connection = self._connect()
         connection.sendall(self._head(method, path, query, fields))
         try:

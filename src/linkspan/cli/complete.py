@@ -8,8 +8,7 @@ from linkspan.cli.client import Client, chosen_socket
 from linkspan.cli.documents import Json, sequence, text, texts
 from linkspan.cli.failure import Failure
 from linkspan.cli.grammar import Command, Option
-from linkspan.cli.main import GLOBAL_OPTIONS, load
-from linkspan.cli.tree import COMMANDS, children, resolve, top_level
+from linkspan.cli.tree import COMMANDS, GLOBAL_OPTIONS, children, load, resolve, top_level
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ MAIN_KEY = "https://index." + MAIN_REGISTRY + "/v1/"
 
 
 def path() -> str:
+    """Where the file is, or would be."""
     folder = os.environ.get("LINKSPAN_CONFIG") or os.environ.get("DOCKER_CONFIG")
     return os.path.join(folder or os.path.expanduser("~/.docker"), "config.json")
 

@@ -12,7 +12,7 @@ from linkspan.cli.failure import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from linkspan.cli.call import Call
 
@@ -77,7 +77,7 @@ class Command:
     number). ``nouns`` says what completes each of them; the last one repeats. ``raw`` commands read their own words.
     """
 
-    __slots__ = ("arguments", "details", "interspersed", "least", "most", "nouns", "options", "raw", "run")
+    __slots__ = ("arguments", "interspersed", "least", "most", "nouns", "options", "raw", "run")
 
     def __init__(
         self,
@@ -90,7 +90,6 @@ class Command:
         nouns: tuple[str, ...] = (),
         interspersed: bool = True,
         raw: bool = False,
-        details: str = "",
     ) -> None:
         self.run = run
         self.arguments = arguments
@@ -100,7 +99,6 @@ class Command:
         self.nouns = nouns
         self.interspersed = interspersed
         self.raw = raw
-        self.details = details
 
 
 class Parsed:
@@ -123,23 +121,29 @@ class Parsed:
         self._given.add(option.name)
 
     def given(self, name: str) -> bool:
+        """Whether the option stands on the line, whatever its value."""
         return name in self._given
 
     def flag(self, name: str) -> bool:
+        """A switch."""
         return self._values[name] is True
 
     def text(self, name: str) -> str:
+        """A string option; empty when absent."""
         value = self._values[name]
         return value if isinstance(value, str) else ""
 
     def number(self, name: str) -> int:
+        """An option of kind int, bytes (in bytes) or decimal (in billionths); 0 when absent."""
         value = self._values[name]
         return value if isinstance(value, int) else 0
 
     def seconds(self, name: str) -> float:
+        """A duration; 0 when absent."""
         return float(self.text(name) or "0")
 
     def texts(self, name: str) -> list[str]:
+        """All values of an option that may be repeated."""
         value = self._values[name]
         return value if isinstance(value, list) else []
 
@@ -155,9 +159,8 @@ class Parsed:
 def parse(command: Command, path: str, words: list[str]) -> Parsed:
     """Reads the words after the command's name. Raises UsageError. ``--help`` wins over every complaint."""
     parsed = Parsed(command.options)
-    reader = _Reader(command, path, parsed)
     try:
-        reader.read(words)
+        _Reader(parsed, command.options, path, interspersed=command.interspersed).read(words)
     except UsageError:
         if "--help" in words[: words.index("--") if "--" in words else len(words)] and command.interspersed:
             parsed.help = True
@@ -168,13 +171,22 @@ def parse(command: Command, path: str, words: list[str]) -> Parsed:
     return parsed
 
 
+def parse_leading(options: Sequence[Option], words: list[str]) -> Parsed:
+    """Reads the options in front of the command; ``words`` of the result is the rest. Raises UsageError."""
+    parsed = Parsed(options)
+    _Reader(parsed, options, "", interspersed=False).read(words)
+    return parsed
+
+
 class _Reader:
-    def __init__(self, command: Command, path: str, parsed: Parsed) -> None:
+    """Fills ``parsed``. ``path`` is the command's, for complaints."""
+
+    def __init__(self, parsed: Parsed, options: Sequence[Option], path: str, *, interspersed: bool) -> None:
         self._path = path
         self._parsed = parsed
-        self._interspersed = command.interspersed
-        self._shorts = {option.short: option for option in command.options if option.short}
-        self._longs = {name: option for option in command.options for name in (option.name, *option.aliases)}
+        self._interspersed = interspersed
+        self._shorts = {option.short: option for option in options if option.short}
+        self._longs = {name: option for option in options for name in (option.name, *option.aliases)}
 
     def read(self, words: list[str]) -> None:
         waiting = iter(words)
@@ -271,6 +283,7 @@ def _check_count(command: Command, path: str, count: int) -> None:
 
 
 def usage_line(command: Command, path: str) -> str:
+    """``Usage:  linkspan ps [OPTIONS]``: the first line of a command's help."""
     options = " [OPTIONS]" if command.options else ""
     return f"Usage:  linkspan {path}{options} {command.arguments}".rstrip()
 
@@ -279,7 +292,3 @@ def _nearest(word: str, known: dict[str, Option]) -> str:
     from linkspan.cli.suggest import near_misses
 
     return next(iter(near_misses(word, known)), "")
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator

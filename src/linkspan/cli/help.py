@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linkspan.cli.grammar import Command, Option, usage_line
-from linkspan.cli.tree import ALIASES, COMMANDS, GROUPS, MAIN, children, top_level
+from linkspan.cli.tree import ALIASES, COMMANDS, GLOBAL_OPTIONS, GROUPS, MAIN, children, top_level
 
 WIDTH = 100
 _PLACE = {"flag": "", "strings": "list", "filter": "filter", "map": "map", "list": "list"}
@@ -12,8 +12,6 @@ _PLACE = {"flag": "", "strings": "list", "filter": "filter", "map": "map", "list
 def command_help(path: str, typed: str, command: Command) -> str:
     """The help of one command, under the name that was typed."""
     parts = [usage_line(command, typed), "", COMMANDS[path][1]]
-    if command.details:
-        parts += ["", command.details]
     names = [path, *(name for name, target in ALIASES.items() if target == path)]
     if len(names) > 1:
         parts += ["", "Aliases:", "  " + ", ".join(f"linkspan {name}" for name in names)]
@@ -34,8 +32,6 @@ def group_help(group: str) -> str:
 
 
 def _root_help() -> str:
-    from linkspan.cli.main import GLOBAL_OPTIONS
-
     every = top_level()
     parts = ["Usage:  linkspan [OPTIONS] COMMAND", "", "Connect containers, and see how they are connected."]
     parts += ["", "Main commands:", *name_lines({name: every[name] for name in MAIN})]
@@ -61,6 +57,7 @@ def _root_help() -> str:
 
 
 def name_lines(names: dict[str, str]) -> list[str]:
+    """Names and what they are, aligned and wrapped."""
     width = max(map(len, names), default=0)
     return [line for name, text in names.items() for line in _wrapped(f"  {name:{width}}   ", text)]
 

@@ -9,13 +9,13 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def decimal_size(size: float, digits: int = 4) -> str:
-    """``12.3MB``: powers of 1000, for images and disk space."""
+    """``12.3MB``: powers of 1000, for images and disk space, with ``digits`` that count."""
     return _scaled(size, 1000, _DECIMAL, digits)
 
 
-def binary_size(size: float, digits: int = 4) -> str:
+def binary_size(size: float) -> str:
     """``11.7MiB``: powers of 1024, for memory."""
-    return _scaled(size, 1024, _BINARY, digits)
+    return _scaled(size, 1024, _BINARY, 4)
 
 
 def _scaled(size: float, base: int, units: tuple[str, ...], digits: int) -> str:

@@ -27,21 +27,16 @@ def decode(source: str | bytes) -> Json:
     """Decodes one document. Raises ValueError when it is no JSON or more follows."""
     if isinstance(source, bytes):
         source = source.decode("utf-8", "replace")
-    document, end = _decode_from(source, 0)
-    if source[end:].strip(_BLANK):
-        raise ValueError("text after the end of the JSON document")
-    return document
-
-
-def _decode_from(source: str, start: int) -> tuple[Json, int]:
-    while start < len(source) and source[start] in _BLANK:
-        start += 1
+    source = source.strip(_BLANK)
+    document: Json
     try:
-        document, end = _scan(source, start)
+        document, end = _scan(source, 0)
     except (StopIteration, SystemError, RecursionError, ValueError) as reason:
         # SystemError: the scanner wants to raise json's own error and finds that json was never imported.
         raise ValueError("not a JSON document") from reason
-    return document, end
+    if end < len(source):
+        raise ValueError("text after the end of the JSON document")
+    return document
 
 
 def encode(value: Json, indent: int = 0) -> str:

@@ -23,6 +23,12 @@ Columns = tuple[tuple[str, str], ...]
 """(head, field) of each column."""
 
 
+def labelled(kind: str, fields: dict[str, str], labels: dict[str, str]) -> Row:
+    """A row of an object with labels: all of them in ``.Labels``, one in ``.Label "key"``."""
+    shown = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return Row(kind, {**fields, "Labels": shown, "Label": lambda key: labels.get(key, "")})
+
+
 def by_number(name: str) -> list[tuple[int, str]]:
     """A sort key that counts as people do: web2 before web10."""
     parts = [""]
@@ -33,9 +39,17 @@ def by_number(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def show(rows: list[Row], columns: Columns, layout: str, heads: dict[str, str] | None = None) -> None:
-    """Prints rows. ``layout`` is --format's text, empty for the table of ``columns``; ``heads`` names other fields."""
-    sys.stdout.write(rendered(rows, columns, layout, heads))
+def show(
+    rows: list[Row], columns: Columns, layout: str, heads: dict[str, str] | None = None, *, quiet: str = ""
+) -> None:
+    """Prints rows. ``layout`` is --format's text, empty for the table of ``columns``; ``heads`` names other fields.
+
+    ``quiet`` is the one field that ``-q`` leaves; a layout wins over it.
+    """
+    if quiet and not layout:
+        sys.stdout.writelines(f"{cell(row, quiet)}\n" for row in rows)
+    else:
+        sys.stdout.write(rendered(rows, columns, layout, heads))
 
 
 def rendered(rows: list[Row], columns: Columns, layout: str, heads: dict[str, str] | None = None) -> str:
@@ -50,6 +64,7 @@ def rendered(rows: list[Row], columns: Columns, layout: str, heads: dict[str, st
 
 
 def cell(row: Row, field: str) -> str:
+    """The field's text; empty for one that takes a parameter."""
     value = row.fields[field]
     return value if isinstance(value, str) else ""
 

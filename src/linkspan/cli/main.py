@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from linkspan.cli.failure import Failure, UsageError
-from linkspan.cli.grammar import Command, Option, Parsed, parse
-from linkspan.cli.tree import COMMANDS, children, resolve, top_level
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from linkspan.cli.call import Call
-
-GLOBAL_OPTIONS = (
-    Option("host", "string", "Socket of the daemon to talk to (unix://PATH)", short="H", words=("file",)),
-    Option("debug", "flag", "Show the requests to the daemon on stderr", short="D"),
-    Option("config", "string", "Folder of registry logins", words=("file",)),
-    Option("version", "flag", "Print the version and quit", short="v"),
-    Option("log-level", "string", "Accepted for Docker's sake", short="l", hidden=True),
-    Option("context", "string", "Accepted for Docker's sake", short="c", hidden=True),
-)
+from linkspan.cli.grammar import Parsed, parse, parse_leading
+from linkspan.cli.tree import COMMANDS, GLOBAL_OPTIONS, children, load, resolve, top_level
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what the shell reports for a program that a closed pipe ends."""
@@ -45,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(words: list[str]) -> int:
     """Runs one command line. Raises Failure."""
-    options = parse(Command(_no_run, most=None, options=GLOBAL_OPTIONS, interspersed=False), "", words)
+    options = parse_leading(GLOBAL_OPTIONS, words)
     if options.flag("version"):
         from linkspan import __version__
 
@@ -57,13 +45,6 @@ def run(words: list[str]) -> int:
     if options.help:
         rest = ["--help", *rest]
     return _command(path, typed, rest, options)
-
-
-def load(path: str) -> Command:
-    """The command at a canonical path; imports its module."""
-    module = __import__(f"linkspan.cli.commands.{COMMANDS[path][0]}", fromlist=["COMMANDS"])
-    command: Command = module.COMMANDS[path]
-    return command
 
 
 def _command(path: str, typed: str, words: list[str], options: Parsed) -> int:
@@ -81,14 +62,10 @@ def _command(path: str, typed: str, words: list[str], options: Parsed) -> int:
         print(command_help(path, typed, command), end="")
         return 0
     if options.given("config"):
-        import os
-
         os.environ["LINKSPAN_CONFIG"] = options.text("config")
     if options.flag("debug"):
-        import os
-
         os.environ["LINKSPAN_DEBUG"] = "1"
-    return command.run(Call(command, typed, parsed, options.text("host")))
+    return command.run(Call(parsed, options.text("host")))
 
 
 def _group(typed: str, rest: list[str], help_asked: bool) -> int:
@@ -116,10 +93,6 @@ def _unknown(group: str, word: str) -> UsageError:
     return UsageError("\n".join(lines), 1)
 
 
-def _no_run(call: Call) -> int:
-    raise Failure(f"{call.path} is no command")
-
-
 def _report(failure: Failure) -> int:
     try:
         sys.stdout.flush()
@@ -132,8 +105,6 @@ def _report(failure: Failure) -> int:
 
 def _close_quietly() -> None:
     """Points stdout at /dev/null, so that the interpreter's own flush at exit finds no closed pipe."""
-    import os
-
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

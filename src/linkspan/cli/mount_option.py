@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from linkspan.cli.documents import Json
-from linkspan.cli.network_option import split_csv
-from linkspan.cli.values import boolean, size
+from linkspan.cli.values import boolean, csv_fields, size
 
 _SOURCES = ("source", "src")
 _TARGETS = ("target", "destination", "dst")
@@ -44,7 +43,7 @@ def mount(text: str) -> dict[str, Json]:
     bind: dict[str, Json] = {}
     volume: dict[str, Json] = {}
     memory: dict[str, Json] = {}
-    for field in split_csv(text):
+    for field in csv_fields(text):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
         if not equals and key not in _SWITCHES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from linkspan.cli.documents import Json
 from linkspan.cli.failure import UsageError
 from linkspan.cli.grammar import Parsed
-from linkspan.cli.values import integer
+from linkspan.cli.values import csv_fields, integer
 
 PLAIN_MODES = ("default", "bridge", "host", "none")
 """Networks whose endpoints take no settings of a person's own (beside ``container:…``)."""
@@ -68,7 +68,7 @@ def attachment(text: str) -> Attachment:
     if "=" not in text:
         return Attachment(text)
     found = Attachment("")
-    for field in split_csv(text):
+    for field in csv_fields(text):
         key, equals, value = field.partition("=")
         key, value = key.strip().lower(), value.strip()
         if not equals:
@@ -97,29 +97,6 @@ def attachment(text: str) -> Attachment:
     if not found.target:
         raise ValueError("network name/id is not specified")
     return found
-
-
-def split_csv(text: str) -> list[str]:
-    """Fields of one CSV record (RFC 4180): a field in quotes may hold commas."""
-    fields: list[str] = []
-    position = 0
-    while True:
-        if text.startswith('"', position):
-            end = text.find('"', position + 1)
-            while end >= 0 and text.startswith('"', end + 1):
-                end = text.find('"', end + 2)
-            if end < 0 or text[end + 1 : end + 2] not in ("", ","):
-                raise ValueError(f"bad quotes in {text}")
-            fields.append(text[position + 1 : end].replace('""', '"'))
-            position = end + 1
-        else:
-            end = text.find(",", position)
-            end = len(text) if end < 0 else end
-            fields.append(text[position:end])
-            position = end
-        if position >= len(text):
-            return fields
-        position += 1
 
 
 def attachments(parsed: Parsed) -> list[Attachment]:

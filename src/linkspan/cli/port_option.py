@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_pton
-
 from linkspan.cli.documents import Json
-from linkspan.cli.network_option import split_csv
+from linkspan.cli.values import csv_fields, is_address
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -41,20 +39,9 @@ def bindings_document(found: Bindings) -> dict[str, Json]:
     }
 
 
-def is_address(text: str) -> bool:
-    """Whether the text is an IPv4 or IPv6 address."""
-    for family in (AF_INET, AF_INET6):
-        try:
-            inet_pton(family, text.partition("%")[0])
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
-
-
 def _short_form(text: str) -> str:
     fields: dict[str, str] = {}
-    for field in split_csv(text):
+    for field in csv_fields(text):
         key, equals, value = field.partition("=")
         if not equals or key not in ("protocol", "mode", "target", "published"):
             raise ValueError(f"invalid field '{field}' in port '{text}'")

@@ -5,16 +5,15 @@ What is not asked for is left out or has Docker's zero, so that the daemon's def
 
 from __future__ import annotations
 
-import os
-
 from linkspan.cli.documents import Json
+from linkspan.cli.environment import environment, labels, read_lines
 from linkspan.cli.failure import UsageError
 from linkspan.cli.grammar import Parsed
 from linkspan.cli.jsontext import decode, encode
 from linkspan.cli.mount_option import mount, tmpfs, volumes
 from linkspan.cli.network_option import attachments
-from linkspan.cli.outcome import read_lines
-from linkspan.cli.port_option import bindings_document, exposed, is_address, published
+from linkspan.cli.port_option import bindings_document, exposed, published
+from linkspan.cli.values import is_address
 
 Document = dict[str, Json]
 
@@ -82,41 +81,6 @@ def _entrypoint(parsed: Parsed) -> Json:
     if not parsed.given("entrypoint"):
         return None
     return [parsed.text("entrypoint")]
-
-
-def environment(files: list[str], texts: list[str]) -> list[str]:
-    """Variables of files, then of flags. A bare name takes our own value; without one, a flag unsets it."""
-    found = []
-    for path in files:
-        for line in read_lines(path):
-            line = line.lstrip()
-            name, equals, value = line.partition("=")
-            if not line or line.startswith("#"):
-                continue
-            if not name or any(letter.isspace() for letter in name):
-                raise ValueError(f"poorly formatted environment in {path}: variable '{name}' contains whitespaces")
-            if equals:
-                found.append(f"{name}={value}")
-            elif name in os.environ:
-                found.append(f"{name}={os.environ[name]}")
-    for text in texts:
-        name, equals, _ = text.partition("=")
-        if not name:
-            raise ValueError(f"invalid environment variable: {text}")
-        found.append(f"{name}={os.environ[name]}" if not equals and name in os.environ else text)
-    return found
-
-
-def labels(files: list[str], texts: list[str]) -> dict[str, Json]:
-    """Labels of files, then of flags."""
-    found: dict[str, Json] = {}
-    lines = [line.strip() for path in files for line in read_lines(path)]
-    for text in [*(line for line in lines if line and not line.startswith("#")), *texts]:
-        key, _, value = text.partition("=")
-        if not key:
-            raise ValueError(f"invalid label '{text}': empty name")
-        found[key] = value
-    return found
 
 
 def _host(parsed: Parsed, binds: list[str]) -> Document:

@@ -1,6 +1,20 @@
-"""Every command's path, the module that holds it, and its one-line summary; nothing else is read to find a command."""
+"""Every command's path, the module that holds it, and its one-line summary; nothing else is read to find a command.
+
+The options that may stand before the command are here too.
+"""
 
 from __future__ import annotations
+
+from linkspan.cli.grammar import Command, Option
+
+GLOBAL_OPTIONS = (
+    Option("host", "string", "Socket of the daemon to talk to (unix://PATH)", short="H", words=("file",)),
+    Option("debug", "flag", "Show the requests to the daemon on stderr", short="D"),
+    Option("config", "string", "Folder of registry logins", words=("file",)),
+    Option("version", "flag", "Print the version and quit", short="v"),
+    Option("log-level", "string", "Accepted for Docker's sake", short="l", hidden=True),
+    Option("context", "string", "Accepted for Docker's sake", short="c", hidden=True),
+)
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "container attach": ("container_attach", "Connect this terminal to a running container"),
@@ -25,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "container stop": ("container_state", "Stop one or more containers"),
     "container top": ("container_show", "Show the processes of a container"),
     "container unpause": ("container_state", "Let frozen containers go on"),
-    "container update": ("container_state", "Change limits and restart policy of one or more containers"),
+    "container update": ("container_update", "Change limits and restart policy of one or more containers"),
     "container wait": ("container_state", "Wait until containers stop, and print their exit codes"),
     "image history": ("image_list", "Show how an image was built"),
     "image import": ("image_archive", "Make an image from a file system's tar archive"),
@@ -136,6 +150,13 @@ def resolve(words: list[str]) -> tuple[str, str, list[str]]:
             return typed, typed, words[count:]
         typed = longer
     return typed, typed, []
+
+
+def load(path: str) -> Command:
+    """The command at a canonical path; imports its module."""
+    module = __import__(f"linkspan.cli.commands.{COMMANDS[path][0]}", fromlist=["COMMANDS"])
+    command: Command = module.COMMANDS[path]
+    return command
 
 
 def children(group: str) -> dict[str, str]:

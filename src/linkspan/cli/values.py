@@ -1,8 +1,9 @@
-"""Texts from the command line, read as sizes, durations, numbers and times. ValueError says what is wrong."""
+"""Texts from the command line: numbers, sizes, durations, times, addresses, CSV. ValueError says what is wrong."""
 
 from __future__ import annotations
 
 import time
+from _socket import AF_INET, AF_INET6, inet_pton
 
 TRUE = ("1", "t", "T", "true", "TRUE", "True")
 FALSE = ("0", "f", "F", "false", "FALSE", "False")
@@ -21,6 +22,7 @@ def boolean(value: str) -> bool:
 
 
 def integer(value: str) -> int:
+    """Decimal digits with a sign or none."""
     sign = value[:1] in ("-", "+")
     digits = value[1:] if sign else value
     if not (digits.isascii() and digits.isdigit()):
@@ -120,3 +122,37 @@ def _seconds(fields: time.struct_time, zone: str) -> float:
     offset = (int(zone[1:3]) * 60 + int(zone[4:6])) * 60
     clock = fields.tm_hour * 3600 + fields.tm_min * 60 + fields.tm_sec
     return days * 86400 + clock - (offset if zone[0] == "+" else -offset)
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 or IPv6 address."""
+    for family in (AF_INET, AF_INET6):
+        try:
+            inet_pton(family, text.partition("%")[0])
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def csv_fields(text: str) -> list[str]:
+    """Fields of one CSV record (RFC 4180): a field in quotes may hold commas."""
+    fields: list[str] = []
+    position = 0
+    while True:
+        if text.startswith('"', position):
+            end = text.find('"', position + 1)
+            while end >= 0 and text.startswith('"', end + 1):
+                end = text.find('"', end + 2)
+            if end < 0 or text[end + 1 : end + 2] not in ("", ","):
+                raise ValueError(f"bad quotes in {text}")
+            fields.append(text[position + 1 : end].replace('""', '"'))
+            position = end + 1
+        else:
+            end = text.find(",", position)
+            end = len(text) if end < 0 else end
+            fields.append(text[position:end])
+            position = end
+        if position >= len(text):
+            return fields
+        position += 1

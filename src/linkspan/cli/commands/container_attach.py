@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from linkspan.cli.client import segment
-from linkspan.cli.commands.container_run import exit_status
 from linkspan.cli.documents import flag, text
 from linkspan.cli.failure import Failure
 from linkspan.cli.grammar import Command, Option
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
 def attach(call: Call) -> int:
     """Exit status: the container's when it ends while attached."""
-    from linkspan.cli.attach import attach_query, carry, detach_sequence
-    from linkspan.cli.terminal import follow_size, proxy_signals
+    from linkspan.cli.attach import attach_query, detach_sequence
+    from linkspan.cli.session import stay
 
     parsed, client = call.parsed, call.client
     document = client.get(f"/containers/{segment(call.words[0])}/json")
@@ -35,13 +34,8 @@ def attach(call: Call) -> int:
     waiting = client.send("POST", f"{path}/wait", {"condition": "next-exit"})
     query = attach_query(stdin=stdin, keys=parsed.text("detach-keys"))
     stream = client.hijack(f"{path}/attach", query)
-    if parsed.flag("sig-proxy") and not tty:
-        proxy_signals(client, f"{path}/kill")
-    if tty:
-        follow_size(client, f"{path}/resize")
-    if not carry(stream, stdin=stdin, tty=tty, keys=keys):
-        return 0
-    return exit_status(waiting)
+    sig_proxy = parsed.flag("sig-proxy")
+    return stay(client, path, stream, waiting, stdin=stdin, tty=tty, keys=keys, sig_proxy=sig_proxy)
 
 
 COMMANDS = {

@@ -7,9 +7,9 @@ import time
 
 from linkspan.cli.client import segment
 from linkspan.cli.documents import Json, flag, number, text
+from linkspan.cli.environment import environment
 from linkspan.cli.failure import Failure, UsageError
 from linkspan.cli.grammar import Command, Option, Parsed
-from linkspan.cli.run_body import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from linkspan.cli.client import Query, filters
 from linkspan.cli.documents import Json, mapping, number, sequence, text, text_mapping, texts
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import age, decimal_size, local_time
-from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, show
+from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, labelled, show
 from linkspan.cli.tables import shortened
 from linkspan.cli.template.value import Row
 
@@ -38,21 +40,15 @@ def list_containers(call: Call) -> int:
         "filters": filters(parsed.texts("filter")),
     }
     found = sequence(call.client.get("/containers/json", query))
-    if parsed.flag("quiet") and not layout:
-        for container in found:
-            identifier = text(container, "Id")
-            print(identifier if parsed.flag("no-trunc") else identifier[:12])
-        return 0
     rows = [container_row(container, whole=parsed.flag("no-trunc")) for container in found]
-    show(rows, (*COLUMNS, ("SIZE", "Size")) if with_size else COLUMNS, layout, HEADS)
+    columns = (*COLUMNS, ("SIZE", "Size")) if with_size else COLUMNS
+    show(rows, columns, layout, HEADS, quiet="ID" if parsed.flag("quiet") else "")
     return 0
 
 
 def container_row(container: Json, *, whole: bool = False) -> Row:
     """The display fields of one container of ``GET /containers/json``."""
-    import time
-
-    identifier, labels = text(container, "Id"), text_mapping(container, "Labels")
+    identifier = text(container, "Id")
     command, created = text(container, "Command"), number(container, "Created")
     names = [name.removeprefix("/") for name in texts(container, "Names")]
     mounts = [text(mount, "Name") or text(mount, "Source") for mount in sequence(container, "Mounts")]
@@ -67,13 +63,12 @@ def container_row(container: Json, *, whole: bool = False) -> Row:
         "Status": text(container, "Status"),
         "State": text(container, "State"),
         "Size": _size(container),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "Mounts": ",".join(mount if whole else shortened(mount, 15) for mount in mounts),
         "Networks": ",".join(sorted(mapping(container, "NetworkSettings", "Networks"))),
         "LocalVolumes": str(sum(text(mount, "Driver") == "local" for mount in sequence(container, "Mounts"))),
         "Platform": "",
     }
-    return Row("container", {**fields, "Label": lambda key: labels.get(key, "")})
+    return labelled("container", fields, text_mapping(container, "Labels"))
 
 
 def _image(container: Json, whole: bool) -> str:

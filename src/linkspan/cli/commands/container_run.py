@@ -6,7 +6,7 @@ import os
 import sys
 
 from linkspan.cli.client import Query, Reply, checked
-from linkspan.cli.documents import Json, number, text, texts
+from linkspan.cli.documents import Json, text, texts
 from linkspan.cli.failure import DaemonError, Failure, UsageError
 from linkspan.cli.grammar import Command
 from linkspan.cli.run_body import attached_streams, create_body
@@ -66,7 +66,7 @@ def _set_console_size(body: dict[str, Json]) -> None:
 
 def _attached(call: Call, identifier: str, streams: set[str]) -> int:
     """Attach, then wait, then start: in this order no output and no exit is missed."""
-    from linkspan.cli.attach import attach_query, carry, detach_sequence
+    from linkspan.cli.attach import attach_query, detach_sequence
 
     parsed, client = call.parsed, call.client
     path = f"/containers/{identifier}"
@@ -78,26 +78,11 @@ def _attached(call: Call, identifier: str, streams: set[str]) -> int:
     stream = client.hijack(f"{path}/attach", query)
     waiting = client.send("POST", f"{path}/wait", {"condition": "removed" if parsed.flag("rm") else "next-exit"})
     started = client.begin("POST", f"{path}/start")
-    from linkspan.cli import terminal  # its import takes time in which the daemon starts the process
+    from linkspan.cli.session import stay  # its import takes time in which the daemon starts the process
 
     _confirm_start(started, waiting if parsed.flag("rm") else None)
-    tty = parsed.flag("tty")
-    if parsed.flag("sig-proxy") and not tty:
-        terminal.proxy_signals(client, f"{path}/kill")
-    if tty:
-        terminal.follow_size(client, f"{path}/resize")
-    if not carry(stream, stdin=stdin, tty=tty, keys=keys):
-        return 0
-    return exit_status(waiting)
-
-
-def exit_status(waiting: Reply) -> int:
-    """The exit code in a wait's answer. Raises Failure when waiting itself went wrong."""
-    answer = waiting.document()
-    message = text(answer, "Error", "Message")
-    if message:
-        raise Failure(f"linkspan: error waiting for the container: {message}", FAILED)
-    return number(answer, "StatusCode")
+    tty, sig_proxy = parsed.flag("tty"), parsed.flag("sig-proxy")
+    return stay(client, path, stream, waiting, stdin=stdin, tty=tty, keys=keys, sig_proxy=sig_proxy)
 
 
 def _create(call: Call, body: dict[str, Json]) -> str:

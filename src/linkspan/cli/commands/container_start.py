@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from linkspan.cli.client import segment
-from linkspan.cli.commands.container_run import exit_status
 from linkspan.cli.documents import flag, text
 from linkspan.cli.failure import DaemonError, Failure
 from linkspan.cli.grammar import Command, Option
-from linkspan.cli.outcome import each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,15 +15,15 @@ if TYPE_CHECKING:
 def start(call: Call) -> int:
     parsed = call.parsed
     if not parsed.flag("attach") and not parsed.flag("interactive"):
-        return each(call.words, lambda name: call.client.post(f"/containers/{segment(name)}/start"))
+        return call.each(lambda name: call.client.post(f"/containers/{segment(name)}/start"))
     if len(call.words) > 1:
         raise Failure("linkspan: you cannot start and attach multiple containers at once")
     return _attached(call)
 
 
 def _attached(call: Call) -> int:
-    from linkspan.cli.attach import attach_query, carry, detach_sequence
-    from linkspan.cli.terminal import follow_size, proxy_signals
+    from linkspan.cli.attach import attach_query, detach_sequence
+    from linkspan.cli.session import stay
 
     parsed, client = call.parsed, call.client
     document = client.get(f"/containers/{segment(call.words[0])}/json")
@@ -41,13 +39,8 @@ def _attached(call: Call) -> int:
         client.post(f"{path}/start")
     except DaemonError as failure:
         raise Failure(f"linkspan: {failure.reason}", 1) from failure
-    if parsed.flag("sig-proxy") and not tty:
-        proxy_signals(client, f"{path}/kill")
-    if tty:
-        follow_size(client, f"{path}/resize")
-    if not carry(stream, stdin=stdin, tty=tty, keys=keys):
-        return 0
-    return exit_status(waiting)
+    sig_proxy = parsed.flag("sig-proxy")
+    return stay(client, path, stream, waiting, stdin=stdin, tty=tty, keys=keys, sig_proxy=sig_proxy)
 
 
 COMMANDS = {

@@ -1,17 +1,14 @@
-"""Commands that change what containers do: stop, restart, kill, pause, unpause, rm, rename, update, wait, prune."""
+"""Commands that change what containers do: stop, restart, kill, pause, unpause, rm, rename, wait, prune."""
 
 from __future__ import annotations
 
 import sys
 
 from linkspan.cli.client import Query, filters, segment
-from linkspan.cli.documents import Json, number, sequence, text, texts
-from linkspan.cli.failure import DaemonError, Failure, UsageError
+from linkspan.cli.documents import number, texts
+from linkspan.cli.failure import DaemonError, Failure
 from linkspan.cli.grammar import Command, Option
-from linkspan.cli.human import decimal_size
-from linkspan.cli.outcome import confirmed, each
-from linkspan.cli.run_body import limits, restart_policy
-from linkspan.cli.run_options import LIMITS
+from linkspan.cli.pruning import FILTER, FORCE, confirmed, show_deleted, show_reclaimed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,20 +30,20 @@ def _end(call: Call, verb: str) -> int:
     parsed = call.parsed
     seconds = parsed.number("timeout") if parsed.given("timeout") else None
     query: Query = {"t": seconds, "signal": parsed.text("signal")}
-    return each(call.words, lambda name: call.client.post(f"/containers/{segment(name)}/{verb}", query))
+    return call.each(lambda name: call.client.post(f"/containers/{segment(name)}/{verb}", query))
 
 
 def kill(call: Call) -> int:
     query: Query = {"signal": call.parsed.text("signal")}
-    return each(call.words, lambda name: call.client.post(f"/containers/{segment(name)}/kill", query))
+    return call.each(lambda name: call.client.post(f"/containers/{segment(name)}/kill", query))
 
 
 def pause(call: Call) -> int:
-    return each(call.words, lambda name: call.client.post(f"/containers/{segment(name)}/pause"))
+    return call.each(lambda name: call.client.post(f"/containers/{segment(name)}/pause"))
 
 
 def unpause(call: Call) -> int:
-    return each(call.words, lambda name: call.client.post(f"/containers/{segment(name)}/unpause"))
+    return call.each(lambda name: call.client.post(f"/containers/{segment(name)}/unpause"))
 
 
 def remove(call: Call) -> int:
@@ -68,7 +65,7 @@ def remove(call: Call) -> int:
         else:
             print(name)
 
-    return each(call.words, delete, echo=False)
+    return call.each(delete, echo=False)
 
 
 def rename(call: Call) -> int:
@@ -79,53 +76,23 @@ def rename(call: Call) -> int:
     return 0
 
 
-def update(call: Call) -> int:
-    parsed = call.parsed
-    body = limits(parsed)
-    if not any(parsed.given(option.name) for option in LIMITS):
-        raise UsageError("linkspan: you must provide one or more flags when using this command", 1)
-    if parsed.given("restart"):
-        try:
-            body["RestartPolicy"] = restart_policy(parsed.text("restart"))
-        except ValueError as reason:
-            raise UsageError(f"linkspan: {reason}", 1) from reason
-
-    def change(name: str) -> None:
-        answer = call.client.post(f"/containers/{segment(name)}/update", body=body)
-        for warning in texts(answer, "Warnings"):
-            print(f"WARNING: {warning}", file=sys.stderr)
-
-    return each(call.words, change)
-
-
 def wait(call: Call) -> int:
     def end(name: str) -> None:
         print(number(call.client.post(f"/containers/{segment(name)}/wait"), "StatusCode"), flush=True)
 
-    return each(call.words, end, echo=False)
+    return call.each(end, echo=False)
 
 
 def prune(call: Call) -> int:
     if not confirmed("This will remove all stopped containers.", call.parsed.flag("force")):
         return 0
-    query: Query = {"filters": filters(call.parsed.texts("filter"))}
-    show_pruned("Deleted Containers:", call.client.post("/containers/prune", query), "ContainersDeleted")
+    answer = call.client.post("/containers/prune", {"filters": filters(call.parsed.texts("filter"))})
+    show_deleted("Deleted Containers:", texts(answer, "ContainersDeleted"))
+    show_reclaimed(number(answer, "SpaceReclaimed"))
     return 0
 
 
-def show_pruned(title: str, answer: Json, key: str) -> None:
-    """What a prune removed, and the space that this gave back."""
-    deleted = sequence(answer, key)
-    if deleted:
-        print(title)
-        for item in deleted:
-            print(item if isinstance(item, str) else text(item, "Name"))
-        print()
-    print(f"Total reclaimed space: {decimal_size(number(answer, 'SpaceReclaimed'))}")
-
-
 _ONE_OR_MORE = "CONTAINER [CONTAINER...]"
-_FORCE = Option("force", "flag", "Do not ask", short="f")
 
 COMMANDS = {
     "container stop": Command(
@@ -150,11 +117,6 @@ COMMANDS = {
         ),
     ),
     "container rename": Command(rename, arguments="CONTAINER NEW_NAME", least=2, most=2, nouns=("container", "")),
-    "container update": Command(
-        update, arguments=_ONE_OR_MORE, least=1, most=None, nouns=("container",), options=LIMITS
-    ),
     "container wait": Command(wait, arguments=_ONE_OR_MORE, least=1, most=None, nouns=("container",)),
-    "container prune": Command(
-        prune, options=(Option("filter", "filter", "Only what matches (label=…, until=…)"), _FORCE)
-    ),
+    "container prune": Command(prune, options=(FILTER, FORCE)),
 }

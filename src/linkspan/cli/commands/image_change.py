@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 
 from linkspan.cli.client import Query, filters, segment
-from linkspan.cli.documents import Json, number, sequence, text
+from linkspan.cli.documents import number, sequence
 from linkspan.cli.failure import DaemonError
 from linkspan.cli.grammar import Command, Option
-from linkspan.cli.human import decimal_size
-from linkspan.cli.outcome import confirmed, each
+from linkspan.cli.pruning import FILTER, FORCE, confirmed, removed_images, show_deleted, show_reclaimed
 from linkspan.cli.pulling import split_reference
 
 TYPE_CHECKING = False
@@ -22,20 +21,16 @@ def remove(call: Call) -> int:
 
     def delete(name: str) -> None:
         try:
-            print_removed(sequence(call.client.delete(f"/images/{segment(name)}", query)))
+            answer = call.client.delete(f"/images/{segment(name)}", query)
         except DaemonError as failure:
             if failure.code != 404 or not call.parsed.flag("force"):
                 raise
             print(failure.message, file=sys.stderr)
+        else:
+            for line in removed_images(sequence(answer)):
+                print(line)
 
-    return each(call.words, delete, echo=False)
-
-
-def print_removed(items: list[Json]) -> None:
-    for item in items:
-        for word in ("Untagged", "Deleted"):
-            if text(item, word):
-                print(f"{word}: {text(item, word)}")
+    return call.each(delete, echo=False)
 
 
 def tag(call: Call) -> int:
@@ -52,12 +47,8 @@ def prune(call: Call) -> int:
         return 0
     wanted = [*call.parsed.texts("filter"), f"dangling={'false' if every else 'true'}"]
     answer = call.client.post("/images/prune", {"filters": filters(wanted)})
-    deleted = sequence(answer, "ImagesDeleted")
-    if deleted:
-        print("Deleted Images:")
-        print_removed(deleted)
-        print()
-    print(f"Total reclaimed space: {decimal_size(number(answer, 'SpaceReclaimed'))}")
+    show_deleted("Deleted Images:", removed_images(sequence(answer, "ImagesDeleted")))
+    show_reclaimed(number(answer, "SpaceReclaimed"))
     return 0
 
 
@@ -80,8 +71,8 @@ COMMANDS = {
         prune,
         options=(
             Option("all", "flag", "All that no container uses, named ones too", short="a"),
-            Option("filter", "filter", "Only what matches (label=…, until=…)"),
-            Option("force", "flag", "Do not ask", short="f"),
+            FILTER,
+            FORCE,
         ),
     ),
 }

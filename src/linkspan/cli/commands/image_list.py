@@ -53,7 +53,7 @@ def list_images(call: Call) -> int:
 
 def image_rows(image: Json, whole: bool, digests: bool = False) -> list[Row]:
     """One row for each name of an image, one with ``<none>`` for an image without names."""
-    identifier, created = text(image, "Id"), number(image, "Created")
+    identifier, created, shared = text(image, "Id"), number(image, "Created"), number(image, "SharedSize")
     by_repository = {name: digest for name, _, digest in (item.partition("@") for item in texts(image, "RepoDigests"))}
     names = [(name, tag) for name, _, tag in (item.rpartition(":") for item in texts(image, "RepoTags"))]
     if not names:
@@ -64,7 +64,7 @@ def image_rows(image: Json, whole: bool, digests: bool = False) -> list[Row]:
         "CreatedAt": local_time(created) if created > 0 else "N/A",
         "Size": decimal_size(number(image, "Size"), 3),
         "VirtualSize": decimal_size(number(image, "Size"), 3),
-        "SharedSize": _optional_size(image, "SharedSize"),
+        "SharedSize": decimal_size(shared, 3) if shared >= 0 else "N/A",
         "UniqueSize": "N/A",
         "Containers": str(number(image, "Containers")) if number(image, "Containers") >= 0 else "N/A",
     }
@@ -82,21 +82,13 @@ def image_rows(image: Json, whole: bool, digests: bool = False) -> list[Row]:
     ]
 
 
-def _optional_size(image: Json, key: str) -> str:
-    found = number(image, key)
-    return decimal_size(found, 3) if found >= 0 else "N/A"
-
-
 def history(call: Call) -> int:
     parsed = call.parsed
     whole, human = parsed.flag("no-trunc"), parsed.flag("human")
     layers = sequence(call.client.get(f"/images/{segment(call.words[0])}/history"))
     rows = [_history_row(layer, whole, human) for layer in layers]
-    if parsed.flag("quiet") and not parsed.text("format"):
-        for row in rows:
-            print(row.fields["ID"])
-        return 0
-    show(rows, HISTORY_COLUMNS, parsed.text("format"), {"CreatedAt": "CREATED AT"})
+    quiet = "ID" if parsed.flag("quiet") else ""
+    show(rows, HISTORY_COLUMNS, parsed.text("format"), {"CreatedAt": "CREATED AT"}, quiet=quiet)
     return 0
 
 

@@ -9,6 +9,7 @@ from linkspan.cli.documents import Json
 from linkspan.cli.failure import DaemonError, UsageError
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.jsontext import encode
+from linkspan.cli.template import renderer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PATHS = {
 FORMAT = Option("format", "string", "json, or a Go template on the document", short="f", words=("json",))
 SIZE = Option("size", "flag", "Sizes on disk, for containers", short="s")
 TYPE = Option("type", "string", "Look among these only", words=tuple(PATHS))
-VERBOSE = Option("verbose", "flag", "More of the network", short="v")
+VERBOSE = Option("verbose", "flag", "Accepted for Docker's sake", short="v", hidden=True)
 
 
 def inspect_any(call: Call) -> int:
@@ -44,7 +45,7 @@ def _of(kind: str) -> Callable[[Call], int]:
 
 def _inspect(call: Call, kinds: tuple[str, ...], size: bool) -> int:
     layout = call.parsed.text("format")
-    render = _renderer(layout)
+    render = renderer(layout) if layout else None
     missing, found = [], []
     for name in call.words:
         document, problem = _find(call.client, name, kinds, size)
@@ -60,16 +61,6 @@ def _inspect(call: Call, kinds: tuple[str, ...], size: bool) -> int:
     for problem in missing:
         print(problem, file=sys.stderr)
     return 1 if missing else 0
-
-
-def _renderer(layout: str) -> Callable[[Json], str] | None:
-    if not layout:
-        return None
-    if layout == "json":
-        return encode
-    from linkspan.cli.template.run import Template
-
-    return Template(layout).render
 
 
 def _find(client: Client, name: str, kinds: tuple[str, ...], size: bool) -> tuple[Json, str]:

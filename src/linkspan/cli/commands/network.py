@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from linkspan.cli.client import filters, segment
-from linkspan.cli.documents import Json, flag, mapping, sequence, text, text_mapping
+from linkspan.cli.documents import Json, flag, mapping, sequence, text, text_mapping, texts
 from linkspan.cli.failure import DaemonError, Failure
 from linkspan.cli.grammar import Command, Option, Parsed
 from linkspan.cli.human import spaced
-from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, by_number, show
-from linkspan.cli.outcome import confirmed, each
+from linkspan.cli.listing import FILTER, FORMAT, NO_TRUNC, QUIET, by_number, labelled, show
+from linkspan.cli.pruning import FILTER as PRUNE_FILTER
+from linkspan.cli.pruning import FORCE, confirmed, show_deleted
 from linkspan.cli.tables import short_id
 from linkspan.cli.template.value import Row
 
@@ -38,8 +41,6 @@ def create(call: Call) -> int:
     reply = call.client.post("/networks/create", body=create_body(call.words[0], call.parsed))
     warning = text(reply, "Warning")
     if warning:
-        import sys
-
         print(f"WARNING: {warning}", file=sys.stderr)
     print(text(reply, "Id"))
     return 0
@@ -126,16 +127,13 @@ def list_networks(call: Call) -> int:
     found = sequence(call.client.get("/networks", {"filters": filters(parsed.texts("filter"))}))
     found.sort(key=lambda network: by_number(text(network, "Name")))
     rows = [_row(network, parsed.flag("no-trunc")) for network in found]
-    if parsed.flag("quiet") and not parsed.text("format"):
-        for row in rows:
-            print(row.fields["ID"])
-        return 0
-    show(rows, LS_COLUMNS, parsed.text("format"), {"IPv6": "IPV6", "IPv4": "IPV4"})
+    quiet = "ID" if parsed.flag("quiet") else ""
+    show(rows, LS_COLUMNS, parsed.text("format"), {"IPv6": "IPV6", "IPv4": "IPV4"}, quiet=quiet)
     return 0
 
 
 def _row(network: Json, whole: bool) -> Row:
-    identifier, labels = text(network, "Id"), text_mapping(network, "Labels")
+    identifier = text(network, "Id")
     fields = {
         "ID": identifier if whole else short_id(identifier),
         "Name": text(network, "Name"),
@@ -145,9 +143,8 @@ def _row(network: Json, whole: bool) -> Row:
         "IPv6": str(flag(network, "EnableIPv6")).lower(),
         "Internal": str(flag(network, "Internal")).lower(),
         "CreatedAt": spaced(text(network, "Created")),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
     }
-    return Row("network", {**fields, "Label": lambda key: labels.get(key, "")})
+    return labelled("network", fields, text_mapping(network, "Labels"))
 
 
 def remove(call: Call) -> int:
@@ -158,25 +155,17 @@ def remove(call: Call) -> int:
             if failure.code != 404 or not call.parsed.flag("force"):
                 raise
 
-    return each(call.words, delete)
+    return call.each(delete)
 
 
 def prune(call: Call) -> int:
     question = "This will remove all custom networks not used by at least one container."
     if not confirmed(question, call.parsed.flag("force")):
         return 0
-    reply = call.client.post("/networks/prune", {"filters": filters(call.parsed.texts("filter"))})
-    deleted = sequence(reply, "NetworksDeleted")
-    if deleted:
-        print("Deleted Networks:")
-        for name in deleted:
-            print(name)
-        print()
+    answer = call.client.post("/networks/prune", {"filters": filters(call.parsed.texts("filter"))})
+    show_deleted("Deleted Networks:", texts(answer, "NetworksDeleted"))
     return 0
 
-
-FORCE = Option("force", "flag", "Do not ask", short="f")
-PRUNE_FILTER = Option("filter", "filter", "Only what matches (label=…, until=…)")
 
 COMMANDS = {
     "network create": Command(create, arguments="NETWORK", least=1, most=1, options=CREATE_OPTIONS),

@@ -11,7 +11,7 @@ from linkspan.cli.documents import Json, flag, mapping, number, sequence, text, 
 from linkspan.cli.failure import DaemonError, Failure, Unreachable
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import binary_size
-from linkspan.cli.jsontext import encode
+from linkspan.cli.template import renderer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def version(call: Call) -> int:
         server, problem = None, failure.message
     layout = call.parsed.text("format")
     if layout:
-        print(_formatted({"Client": client, "Server": server}, layout))
+        print(renderer(layout)({"Client": client, "Server": server}))
     else:
         print("Client: Linkspan")
         _lines(client, {"Version": "Version", "ApiVersion": "API version", "PythonVersion": "Python version"})
@@ -64,18 +64,10 @@ def _lines(document: Json, names: dict[str, str]) -> None:
             print(f" {name + ':':18} {text(document, key)}")
 
 
-def _formatted(document: Json, layout: str) -> str:
-    if layout == "json":
-        return encode(document)
-    from linkspan.cli.template.run import Template
-
-    return Template(layout).render(document)
-
-
 def info(call: Call) -> int:
     document = call.client.get("/info")
     if call.parsed.text("format"):
-        print(_formatted(document, call.parsed.text("format")))
+        print(renderer(call.parsed.text("format"))(document))
         return 0
     print("Client:\n Version: " + __version__ + "\n\nServer:")
     print(f" Containers: {number(document, 'Containers')}")

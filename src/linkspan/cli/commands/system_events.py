@@ -10,8 +10,8 @@ from linkspan.cli.documents import Json, number, text, text_mapping
 from linkspan.cli.failure import UsageError
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import stamp
-from linkspan.cli.jsontext import encode
 from linkspan.cli.listing import FILTER
+from linkspan.cli.template import renderer
 from linkspan.cli.values import timestamp
 
 TYPE_CHECKING = False
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 def events(call: Call) -> int:
     parsed = call.parsed
     layout = parsed.text("format")
-    template = None
-    if layout and layout != "json":
-        from linkspan.cli.template.run import Template
-
-        template = Template(layout)
+    render = renderer(layout) if layout else event_line
     query: Query = {"filters": filters(parsed.texts("filter"))}
     try:
         for name in ("since", "until"):
@@ -35,10 +31,7 @@ def events(call: Call) -> int:
         raise UsageError(f"linkspan: {reason}", 1) from reason
     reply = call.client.send("GET", "/events", query)
     for event in reply.documents():
-        if template:
-            print(template.render(event))
-        else:
-            print(encode(event) if layout == "json" else event_line(event))
+        print(render(event))
         sys.stdout.flush()
     reply.close()
     return 0

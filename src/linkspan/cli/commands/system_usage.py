@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from linkspan.cli.client import filters
 from linkspan.cli.commands.container_list import container_row
-from linkspan.cli.commands.image_change import print_removed
 from linkspan.cli.commands.image_list import image_rows
 from linkspan.cli.commands.volume import volume_row
-from linkspan.cli.documents import Json, number, sequence, text
+from linkspan.cli.documents import Json, number, sequence, text, texts
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import decimal_size
 from linkspan.cli.listing import FORMAT, show
-from linkspan.cli.outcome import confirmed
+from linkspan.cli.pruning import FILTER, FORCE, confirmed, removed_images, show_deleted, show_reclaimed
 from linkspan.cli.template.value import Row
 
 TYPE_CHECKING = False
@@ -114,16 +113,11 @@ def prune(call: Call) -> int:
     ):
         answer = client.post(path, {**wanted})
         reclaimed += number(answer, "SpaceReclaimed")
-        if sequence(answer, key):
-            print("\n".join([title, *(str(item) for item in sequence(answer, key)), ""]))
+        show_deleted(title, texts(answer, key))
     images = filters([*chosen, f"dangling={'false' if every else 'true'}"])
     answer = client.post("/images/prune", {"filters": images})
-    reclaimed += number(answer, "SpaceReclaimed")
-    if sequence(answer, "ImagesDeleted"):
-        print("Deleted Images:")
-        print_removed(sequence(answer, "ImagesDeleted"))
-        print()
-    print(f"Total reclaimed space: {decimal_size(reclaimed)}")
+    show_deleted("Deleted Images:", removed_images(sequence(answer, "ImagesDeleted")))
+    show_reclaimed(reclaimed + number(answer, "SpaceReclaimed"))
     return 0
 
 
@@ -135,8 +129,8 @@ COMMANDS = {
         prune,
         options=(
             Option("all", "flag", "All unused images, named ones too", short="a"),
-            Option("filter", "filter", "Only what matches (label=…, until=…)"),
-            Option("force", "flag", "Do not ask", short="f"),
+            FILTER,
+            FORCE,
             Option("volumes", "flag", "Anonymous volumes too"),
         ),
     ),

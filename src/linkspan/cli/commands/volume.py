@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from linkspan.cli.client import Query, filters, segment
-from linkspan.cli.commands.container_state import show_pruned
-from linkspan.cli.documents import Json, number, sequence, text, text_mapping
+from linkspan.cli.documents import Json, number, sequence, text, text_mapping, texts
 from linkspan.cli.failure import DaemonError, UsageError
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.human import decimal_size
-from linkspan.cli.listing import FILTER, FORMAT, by_number, show
-from linkspan.cli.outcome import confirmed, each
+from linkspan.cli.listing import FILTER, FORMAT, by_number, labelled, show
+from linkspan.cli.pruning import FORCE, confirmed, show_deleted, show_reclaimed
 from linkspan.cli.template.value import Row
 
 TYPE_CHECKING = False
@@ -38,30 +37,26 @@ def list_volumes(call: Call) -> int:
     answer = call.client.get("/volumes", {"filters": filters(parsed.texts("filter"))})
     found = sorted(sequence(answer, "Volumes"), key=lambda volume: by_number(text(volume, "Name")))
     rows = [volume_row(volume) for volume in found]
-    if parsed.flag("quiet") and not parsed.text("format"):
-        for row in rows:
-            print(row.fields["Name"])
-        return 0
-    show(rows, (("DRIVER", "Driver"), ("VOLUME NAME", "Name")), parsed.text("format"))
+    columns = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
+    show(rows, columns, parsed.text("format"), quiet="Name" if parsed.flag("quiet") else "")
     return 0
 
 
 def volume_row(volume: Json) -> Row:
-    labels = text_mapping(volume, "Labels")
+    """The display fields of one volume of ``GET /volumes``."""
     size, links = number(volume, "UsageData", "Size"), number(volume, "UsageData", "RefCount")
     fields = {
         "Name": text(volume, "Name"),
         "Driver": text(volume, "Driver"),
         "Scope": text(volume, "Scope"),
         "Mountpoint": text(volume, "Mountpoint"),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "Size": decimal_size(size) if "UsageData" in (volume if isinstance(volume, dict) else {}) else "N/A",
         "Links": str(links),
         "Group": "N/A",
         "Status": "N/A",
         "Availability": "N/A",
     }
-    return Row("volume", {**fields, "Label": lambda key: labels.get(key, "")})
+    return labelled("volume", fields, text_mapping(volume, "Labels"))
 
 
 def remove(call: Call) -> int:
@@ -74,7 +69,7 @@ def remove(call: Call) -> int:
             if failure.code != 404 or not call.parsed.flag("force"):
                 raise
 
-    return each(call.words, delete)
+    return call.each(delete)
 
 
 def prune(call: Call) -> int:
@@ -84,7 +79,9 @@ def prune(call: Call) -> int:
     if not confirmed(question, call.parsed.flag("force")):
         return 0
     wanted = [*call.parsed.texts("filter"), *(["all=true"] if every else [])]
-    show_pruned("Deleted Volumes:", call.client.post("/volumes/prune", {"filters": filters(wanted)}), "VolumesDeleted")
+    answer = call.client.post("/volumes/prune", {"filters": filters(wanted)})
+    show_deleted("Deleted Volumes:", texts(answer, "VolumesDeleted"))
+    show_reclaimed(number(answer, "SpaceReclaimed"))
     return 0
 
 
@@ -116,7 +113,7 @@ COMMANDS = {
         options=(
             Option("all", "flag", "Named volumes too", short="a"),
             Option("filter", "filter", "Only what matches (label=…)"),
-            Option("force", "flag", "Do not ask", short="f"),
+            FORCE,
         ),
     ),
 }
