@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from engine_house import House
-from linkspan.errors import Conflict, InvalidRequest, KernelFailure, LinkspanError, NotFound, StoreFailure
+from linkspan.errors import (
+    Conflict,
+    InvalidRequest,
+    KernelFailure,
+    LinkspanError,
+    NotFound,
+    RuntimeFailure,
+    StoreFailure,
+)
 from linkspan.kernel.state import Route
 from linkspan.model.container import Container, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
@@ -472,12 +480,37 @@ def test_when_a_file_cannot_be_written_a_start_leaves_nothing(house: House) -> N
     folder = house.config.exec_root / "sandboxes"
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("in the way")
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(RuntimeFailure, match="Not a directory"):
         house.enter(container)
     assert house.live() == before
     house.check()
     folder.unlink()
     house.enter(container)
+
+
+def test_when_a_file_cannot_be_written_connect_and_disconnect_change_nothing(house: House) -> None:
+    house.network("web", "10.5.0.0/24")
+    house.network("other", "10.6.0.0/24")
+    container = house.container("box", "web")
+    house.enter(container)
+    sandbox = house.intent.sandbox_of(container.id)
+    assert sandbox is not None
+    hosts = house.sandboxes.folder(sandbox) / "hosts"
+    text = hosts.read_text()
+    hosts.unlink()
+    hosts.mkdir()
+    request = EndpointRequest(network="other", ipv4=ip_address("10.6.0.9"))
+    before = (house.live(), dict(house.intent.containers), dict(house.intent.endpoints))
+    for deed in (lambda: house.connect("other", container, request), lambda: house.disconnect("web", container)):
+        with pytest.raises(RuntimeFailure, match="Is a directory"):
+            deed()
+        assert (house.live(), house.intent.containers, house.intent.endpoints) == before
+        house.check()
+    hosts.rmdir()
+    house.connect("other", container, request)
+    house.disconnect("web", container)
+    assert "10.6.0.9" in hosts.read_text()
+    assert text.splitlines()[0] == hosts.read_text().splitlines()[0]
 
 
 # --- dry runs -----------------------------------------------------------------------------------------------------

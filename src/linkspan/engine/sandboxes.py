@@ -144,12 +144,13 @@ class Sandboxes:
                 dissolved: dict[Scope, State] = {("endpoint", endpoint.id): {}}
                 self._intent.commit(put=changed, drop=[endpoint])
                 try:
+                    self.write_files(sandbox)
                     await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
                 except BaseException:
                     self._intent.commit(put=[*before, endpoint])
+                    self.write_files(sandbox)
                     raise
                 self._claims.release([endpoint], container_id)
-                self.write_files(sandbox)
             self._claims.unreserve_on(network_id, container_id)
             return endpoint
 
