@@ -6,13 +6,13 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from container_lab import Client
-from daemons import LINKSPAN, Daemon
+from daemons import LINKSPAN, Daemon, Launch
 from engine_api import EngineApi
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -76,6 +76,24 @@ def lab(module_daemon: Daemon) -> Iterator[Daemon]:
     """The module's daemon, empty before each test: no containers, no networks but the predefined ones."""
     yield module_daemon
     emptied(module_daemon)
+
+
+@pytest.fixture
+def launch(tmp_path: Path, image_archives: list[Path]) -> Iterator[Launch]:
+    """Starts daemons with options, each in a namespace of its own; ``prepare`` gets each before it starts."""
+    with contextlib.ExitStack() as stack:
+        names = iter("abcdef")
+
+        def start(*options: str, prepare: Callable[[Daemon], None] | None = None, images: bool = True) -> Daemon:
+            daemon = Daemon(tmp_path / next(names), *options)
+            if prepare:
+                prepare(daemon)
+            stack.enter_context(contextlib.contextmanager(supervised)(daemon))
+            for archive in image_archives if images else ():
+                daemon.linkspan("load", "--quiet", "--input", str(archive))
+            return daemon
+
+        yield start
 
 
 def emptied(daemon: Daemon) -> None:

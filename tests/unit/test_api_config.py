@@ -32,7 +32,7 @@ def test_flags_arrive() -> None:
     found, validate = parse(
         "-H unix:///a -H unix:///b --data-root /d --exec-root /e -p /p -G docker -D --validate --mtu 1400 "
         "--default-address-pool base=10.10.0.0/16,size=24 --bip 192.168.5.1/24 --fixed-cidr 192.168.5.0/25 "
-        "--default-gateway 192.168.5.2 --icc=false --ipv6 --dns 1.1.1.1 --dns-opt ndots:1 --label a=b "
+        "--default-gateway 192.168.5.1 --icc=false --ipv6 --dns 1.1.1.1 --dns-opt ndots:1 --label a=b "
         "--default-ulimit nofile=64:128 --live-restore --storage-driver overlay2 --init --shutdown-timeout 3".split()
     )
     assert validate
@@ -41,7 +41,7 @@ def test_flags_arrive() -> None:
     assert (found.group, found.log_level, found.mtu) == ("docker", "debug", 1400)
     assert found.default_address_pools == ((IPv4Network("10.10.0.0/16"), 24),)
     assert (found.bridge_address, found.fixed_range) == ("192.168.5.1/24", IPv4Network("192.168.5.0/25"))
-    assert found.default_gateway == IPv4Address("192.168.5.2")
+    assert found.default_gateway == IPv4Address("192.168.5.1")
     assert (found.inter_container, found.ipv6, found.init, found.masquerade) == (False, True, True, True)
     assert (found.dns, found.dns_options, found.labels) == (("1.1.1.1",), ("ndots:1",), ("a=b",))
     assert found.default_ulimits == (Ulimit(name="nofile", soft=64, hard=128),)

@@ -179,6 +179,12 @@ def _check_together(config: DaemonConfig) -> None:
         bridge = ipaddress.ip_interface(config.bridge_address).network
         if config.fixed_range[0] not in bridge or config.fixed_range[-1] not in bridge:
             raise InvalidRequest(f"fixed-cidr {config.fixed_range} lies outside of the bridge's subnet {bridge}")
+    bridge_address = config.bridge_address.partition("/")[0]
+    if config.default_gateway and str(config.default_gateway) != bridge_address:
+        raise NotSupported(
+            f"default-gateway {config.default_gateway} is not supported: the gateway is the bridge's own address; "
+            "set that with --bip"
+        )
     if config.fixed_range6 and not config.ipv6:
         raise InvalidRequest(f"fixed-cidr-v6 {config.fixed_range6} needs --ipv6")
 
