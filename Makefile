@@ -1,9 +1,10 @@
-# Ten plain verbs. Everything they do is in scripts/ or on the line below them.
-.PHONY: demo test quick install uninstall format lint types imports lock clean
+# Plain verbs. Everything they do is in scripts/ or on the line below them.
+.PHONY: demo test quick docs install uninstall format lint types imports lock clean
 
 demo:       ; ./scripts/demo
 test:       ; ./scripts/test
 quick:      ; ./scripts/test --quick
+docs:       ; ./scripts/docs
 install:    ; ./scripts/install
 uninstall:  ; ./scripts/install --uninstall
 format:     ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
