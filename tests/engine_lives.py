@@ -6,15 +6,19 @@ The processes and the mounted roots go on when the daemon is restarted, as real 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from engine_house import House
+from linkspan.engine import lifecycle
 from linkspan.engine.containers import Containers
 from linkspan.engine.lifecycle import Lifecycle
 from linkspan.engine.signals import signal_number
@@ -342,3 +346,22 @@ class Lives(House):
         assert self.roots.mounted == running
         assert self.roots.present == set(self.intent.containers)
         assert running <= members <= running | waiting
+
+
+@contextlib.contextmanager
+def quick_lives(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Lives]:
+    """A house with a network called web and short waits; in the end everything must be in order."""
+    patch.setattr(lifecycle, "FIRST_DELAY", 0.001)
+    patch.setattr(lifecycle, "WRITE_AGAIN", 0.001)
+    with Lives(folder) as opened:
+        opened.network("web", "10.5.0.0/24")
+        yield opened
+        opened.check_lives()
+
+
+def at_once(lives: Lives, *stories: Coroutine[object, object, object]) -> list[object]:
+    async def story() -> list[object]:
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*stories, return_exceptions=True)
+
+    return lives.run(story())
