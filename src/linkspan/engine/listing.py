@@ -27,6 +27,7 @@ FILTERS = (
     "status",
     "volume",
 )
+LAST_PORT = 65535
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
@@ -61,6 +62,7 @@ def _moment(intent: Intent, references: Sequence[str]) -> float | None:
 def _matches(intent: Intent, container: Container, wanted: Filters) -> bool:
     state = intent.state(container.id)
     spec = container.spec
+    published = {f"{item.port}/{item.protocol}" for item in spec.port_bindings}
     return (
         (not wanted.get("id") or any(container.id.startswith(text) for text in wanted["id"]))
         and filters.matches_text([container.name, f"/{container.name}"], wanted.get("name", ()))
@@ -70,10 +72,22 @@ def _matches(intent: Intent, container: Container, wanted: Filters) -> bool:
         and filters.boolean(wanted, "is-task") is not True
         and (not wanted.get("network") or _on_network(intent, container, wanted["network"]))
         and (not wanted.get("volume") or _has_volume(container, wanted["volume"]))
-        and (not wanted.get("publish") or any(str(item.port) in wanted["publish"] for item in spec.port_bindings))
-        and (not wanted.get("expose") or any(text in wanted["expose"] for text in spec.exposed_ports))
+        and (not wanted.get("publish") or any(item in published for item in _ports("publish", wanted["publish"])))
+        and (not wanted.get("expose") or any(item in spec.exposed_ports for item in _ports("expose", wanted["expose"])))
         and filters.matches_labels(spec.labels, wanted)
     )
+
+
+def _ports(key: str, texts: Sequence[str]) -> list[str]:
+    """``80``, ``80/udp`` or ``80-90/tcp`` as the ports that they mean. InvalidRequest."""
+    found = []
+    for text in texts:
+        numbers, _, protocol = text.partition("/")
+        first, _, last = numbers.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) > LAST_PORT:
+            raise InvalidRequest(f"invalid filter '{key}={text}'", remedy="write it as 80, 80/udp or 80-90/tcp")
+        found += [f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)]
+    return found
 
 
 def _on_network(intent: Intent, container: Container, references: Sequence[str]) -> bool:
