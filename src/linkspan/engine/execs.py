@@ -81,6 +81,7 @@ class Execs:
         self._check_running(found)
         if request.detach_keys:
             DetachKeys(request.detach_keys)
+        self._forget_old()
         identity = secrets.token_hex(32)
         self._views[identity] = ExecView(id=identity, container_id=found.id, request=request)
         self._publish(found, "exec_create", identity, request)
@@ -193,6 +194,10 @@ class Execs:
         self._forget_old()
 
     def _forget_old(self) -> None:
+        """Keeps the latest of those that ended; one that was never started goes with its container's run."""
+        for item in list(self._views.values()):
+            if not item.running and item.exit_code is None and not self._intent.state(item.container_id).running:
+                del self._views[item.id]
         over = [item.id for item in self._views.values() if item.exit_code is not None]
         for identity in over[:-KEPT]:
             with contextlib.suppress(KeyError):
