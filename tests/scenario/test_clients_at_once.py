@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from daemons import Daemon
-from engine_api import EngineApi
+from engine_api import EngineApi, Refused
 
 pytestmark = pytest.mark.scenario
 
@@ -19,9 +20,10 @@ def api(daemon: Daemon) -> EngineApi:
     return EngineApi(daemon.socket)
 
 
-def create(api: EngineApi, name: str, *command: str, **host: object) -> None:
+def create(api: EngineApi, name: str, *command: str, **host: object) -> str:
     body = {"Image": "busybox", "Cmd": command, "StopTimeout": 0, "HostConfig": host}
-    api("POST", f"/containers/create?name={name}", body)
+    identity: str = api("POST", f"/containers/create?name={name}", body)["Id"]
+    return identity
 
 
 def at_once(api: EngineApi, requests: Sequence[str]) -> None:
@@ -67,3 +69,43 @@ def test_a_falling_container_is_removed_by_force_at_whatever_moment(api: EngineA
         time.sleep(0.11 + 0.01 * number)
         api("DELETE", "/containers/falls?force=1")
     assert api("GET", "/containers/json?all=1") == []
+
+
+def test_a_container_that_is_renamed_while_it_is_removed_leaves_both_names_free(api: EngineApi) -> None:
+    for _ in range(10):
+        box = create(api, "before", "true")
+        with ThreadPoolExecutor(2) as clients:
+            removal = clients.submit(api, "DELETE", f"/containers/{box}")
+            for _ in range(5):
+                with contextlib.suppress(Refused):
+                    api("POST", "/containers/before/rename?name=after")
+            removal.result()
+        for name in ("before", "after"):
+            create(api, name, "true")
+            api("DELETE", f"/containers/{name}")
+
+
+def test_creations_beside_prunes_are_whole_or_pruned(api: EngineApi) -> None:
+    with ThreadPoolExecutor(2) as clients:
+        pruning = [clients.submit(api, "POST", "/containers/prune") for _ in range(30)]
+        for number in range(15):
+            create(api, f"box{number}", "sleep", "1000")
+        for each in pruning:
+            each.result()
+    for container in api("GET", "/containers/json?all=1&size=1"):
+        api("POST", f"/containers/{container['Id']}/start")
+
+
+def test_an_update_beside_a_connect_loses_neither(api: EngineApi) -> None:
+    api("POST", "/networks/create", {"Name": "web"})
+    for number in range(5):
+        create(api, f"box{number}", "sleep", "1000")
+        api("POST", f"/containers/box{number}/start")
+        with ThreadPoolExecutor(1) as clients:
+            update = clients.submit(api, "POST", f"/containers/box{number}/update", {"Memory": 64 << 20})
+            api("POST", "/networks/web/connect", {"Container": f"box{number}"})
+            update.result()
+        shown = api("GET", f"/containers/box{number}/json")
+        assert shown["HostConfig"]["Memory"] == 64 << 20
+        api("POST", f"/containers/box{number}/restart")
+        api("POST", "/networks/web/disconnect", {"Container": f"box{number}"})

@@ -86,17 +86,18 @@ class Containers:
         warnings += self._sandboxes.reserve(container)
         container, volumes = self._with_volumes(container)
         container = msgspec.structs.replace(container, warnings=warnings)
-        try:
-            self._intent.commit(put=[*volumes, container], image_configs={container.id: image.config})
-            for volume in volumes:
-                self._volumes.made(volume)
-            await self._roots.create(container.id, image)
-            self._intent.commit(states={container.id: ContainerState()})
-        except BaseException:
-            self._sandboxes.unreserve(container)
-            self._intent.commit(drop=[container])
-            await self._volumes.discard(volume.name for volume in volumes)
-            raise
+        async with self.lifecycle.lock(container.id):
+            try:
+                self._intent.commit(put=[*volumes, container], image_configs={container.id: image.config})
+                for volume in volumes:
+                    self._volumes.made(volume)
+                await self._roots.create(container.id, image)
+                self._intent.commit(states={container.id: ContainerState()})
+            except BaseException:
+                self._sandboxes.unreserve(container)
+                self._intent.commit(drop=[container])
+                await self._volumes.discard(volume.name for volume in volumes)
+                raise
         self._publish(container, "create")
         return Created(id=container.id, warnings=warnings)
 
@@ -188,6 +189,7 @@ class Containers:
         await self._sandboxes.leave(container.id)
         await self._roots.remove(container.id)
         await asyncio.to_thread(shutil.rmtree, self._folder(container.id), True)
+        container = self._intent.containers[container.id]  # it may have another name and other networks by now
         self._sandboxes.unreserve(container)
         anonymous = [item.source for item in container.spec.mounts if item.kind == "volume" and item.anonymous]
         self._intent.commit(drop=[container])
@@ -219,7 +221,7 @@ class Containers:
         """Changes limits (those that are given) and the restart policy, of a running container at once."""
         container = self._intent.container(reference)
         async with self.lifecycle.lock(container.id):
-            container = self._intent.containers[container.id]
+            container = self._intent.container(container.id)
             merged = _merged(container.spec.resources, resources)
             spec = msgspec.structs.replace(container.spec, resources=merged, restart=restart or container.spec.restart)
             warnings = check(
@@ -230,7 +232,9 @@ class Containers:
             )
             if merged != container.spec.resources and self._intent.state(container.id).running:
                 await self._runtime.update(container.id, merged)
-            self._intent.commit(put=[msgspec.structs.replace(container, spec=spec)])
+            now = self._intent.containers[container.id]  # it may have another name and other networks by now
+            changed = msgspec.structs.replace(now.spec, resources=spec.resources, restart=spec.restart)
+            self._intent.commit(put=[msgspec.structs.replace(now, spec=changed)])
         self._publish(container, "update")
         return warnings
 

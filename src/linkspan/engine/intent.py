@@ -171,10 +171,9 @@ class Intent:
             case Network():
                 self.networks.pop(record.id, None)
             case Container():
-                self.containers.pop(record.id, None)
+                self._forget_name(self.containers.pop(record.id, record))
                 self.states.pop(record.id, None)
                 self.image_configs.pop(record.id, None)
-                self._forget_name(record)
             case Sandbox():
                 self.sandboxes.pop(record.id, None)
             case Endpoint():

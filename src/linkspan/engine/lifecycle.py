@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -64,7 +65,8 @@ class Lifecycle:
         self._waiting = waiting
         self._events = events
         self._remove = remove
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """As long as somebody has it or waits for it."""
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._restarts: dict[str, asyncio.Task[None]] = {}
         self._held: Counter[str] = Counter()
@@ -76,13 +78,12 @@ class Lifecycle:
 
     def lock(self, container_id: str) -> asyncio.Lock:
         """The container's lock."""
-        return self._locks[container_id]
+        return self._locks.setdefault(container_id, asyncio.Lock())
 
     def forget(self, container_id: str, exit_code: int) -> None:
         """The container is gone: whoever waits for its removal hears of it."""
         self._waiters.settle(container_id, exit_code, "next-exit", "not-running", "removed")
         self._delays.pop(container_id, None)
-        self._locks.pop(container_id, None)
 
     def wait(self, reference: str, condition: WaitCondition) -> Awaitable[int]:
         """Registered at once; the future gives the exit code."""

@@ -8,12 +8,11 @@ on for them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import shutil
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -43,7 +42,8 @@ class Sandboxes:
         self._wants = wants
         self._worker = worker
         self._folder = config.exec_root / "sandboxes"
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By owner, as long as somebody has it or waits for it."""
 
     def folder(self, sandbox: Sandbox) -> Path:
         """Where the sandbox's three files lie."""
@@ -67,13 +67,8 @@ class Sandboxes:
             container = self._intent.containers[owner]
         return container.id
 
-    @contextlib.asynccontextmanager
-    async def _locked(self, owner: str) -> AsyncIterator[None]:
-        lock = self._locks[owner]
-        async with lock:
-            yield
-        if owner not in self._intent.containers and self._intent.sandbox_owned_by(owner) is None:
-            self._locks.pop(owner, None)
+    def _locked(self, owner: str) -> asyncio.Lock:
+        return self._locks.setdefault(owner, asyncio.Lock())
 
     async def enter(self, container: Container) -> Sandbox:
         """Makes ``container`` a member of its sandbox, which is brought up when nobody is in it yet.

@@ -100,9 +100,11 @@ class RootFileSystems:
             raise _failure(container, "compared with its image", error) from None
 
     async def size(self, container: str) -> int:
-        """Bytes of files that the container wrote."""
+        """Bytes of files that the container wrote; 0 for one that has no root, or none any more."""
         try:
             return await asyncio.to_thread(self._driver.size, container)
+        except FileNotFoundError:
+            return 0
         except OSError as error:
             raise _failure(container, "measured", error) from None
 
