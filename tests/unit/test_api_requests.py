@@ -226,7 +226,7 @@ def test_a_bad_value_is_refused_and_named(members: dict[str, object], words: str
     ],
 )
 def test_what_belongs_to_a_network_of_ones_own_conflicts_with_container_mode(members: dict[str, object]) -> None:
-    host = {**members.pop("HostConfig", {}), "NetworkMode": "container:x"}  # type: ignore[dict-item]
+    host = {**members.pop("HostConfig", {}), "NetworkMode": "container:x"}
     with pytest.raises(InvalidRequest, match="conflicting options"):
         spec_of(**members, HostConfig=host)
 

@@ -119,7 +119,8 @@ def test_what_asks_for_what_happens_anyway_is_taken(key: str, value: str) -> Non
 
 
 def test_the_default_bridge_may_say_that_it_is_the_default() -> None:
-    bridge_options("bridge", ID, {"com.docker.network.bridge.default_bridge": "true"})
+    asked = {"com.docker.network.bridge.default_bridge": "true"}
+    assert bridge_options("bridge", ID, asked) == bridge_options("bridge", ID, {})
 
 
 def test_options_of_others_are_kept_with_a_warning() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,9 +47,9 @@ def line(second: int, stream: str, kind: str, text: str) -> str:
     return f"2026-11-23T18:52:{second:02}.000000005+00:00 {stream} {kind} {text}\n"
 
 
-def read(path: Path, **options: object) -> list[Entry]:
+def read(path: Path, **options: Any) -> list[Entry]:
     async def whole() -> list[Entry]:
-        return [entry async for entry in read_log(path, **options)]  # type: ignore[arg-type]
+        return [entry async for entry in read_log(path, **options)]
 
     return asyncio.run(whole())
 

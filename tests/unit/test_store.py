@@ -230,10 +230,13 @@ def test_a_second_daemon_is_refused_naming_the_first(store: Store, tmp_path: Pat
 
 def test_a_closed_store_lets_the_data_root_go(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
+    instance = store.instance
     store.close()
     store.close()
 
-    Store.open(tmp_path).close()
+    again = Store.open(tmp_path)
+    assert again.instance == instance
+    again.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
@@ -24,10 +25,10 @@ def decoded(kind: type, request: Request) -> object:
     return read
 
 
-def encoded(written: object) -> bytes:
+def encoded(written: nlmsg) -> bytes:
     """The body of a message that pyroute2 wrote."""
-    written.encode()  # type: ignore[attr-defined]
-    return bytes(written.data)[16:]  # type: ignore[attr-defined]
+    written.encode()
+    return bytes(written.data)[16:]
 
 
 def test_a_veth_pair_is_asked_for_with_its_peer_in_another_namespace() -> None:
