@@ -48,7 +48,13 @@ SETTINGS = (
     Setting("hosts", "hosts", values.hosts, "socket to listen on, unix:///path or fd://", "host", "H", "list"),
     Setting("data-root", "data_root", values.path, "folder of everything that lasts", short="g"),
     Setting("exec-root", "exec_root", values.path, "folder of everything that a boot ends"),
-    Setting("pidfile", "pid_file", values.path, "file for the daemon's process id", short="p"),
+    Setting(
+        "pidfile",
+        "pid_file",
+        values.path,
+        "file for the daemon's process id (linkspan.pid in the exec-root)",
+        short="p",
+    ),
     Setting("group", "group", values.text, "group that may use the socket", short="G"),
     Setting("log-level", "log_level", values.log_level, "debug, info, warn, error or fatal", short="l"),
     Setting(
@@ -67,8 +73,12 @@ SETTINGS = (
     ),
     Setting("default-gateway", "default_gateway", values.gateway, "IPv4 gateway on the default bridge"),
     Setting("ipv6", "ipv6", values.boolean, "IPv6 on the default bridge", kind="switch"),
-    Setting("mtu", "mtu", lambda value, name: values.number(value, name, 0, 65535), "bytes a packet on the bridge"),
-    Setting("icc", "inter_container", values.boolean, "containers on the default bridge reach others", kind="switch"),
+    Setting(
+        "mtu", "mtu", lambda value, name: values.number(value, name, 0, 65535), "MTU of the default bridge in bytes"
+    ),
+    Setting(
+        "icc", "inter_container", values.boolean, "containers on the default bridge reach each other", kind="switch"
+    ),
     Setting("ip-masq", "masquerade", values.boolean, "masquerade what leaves the default bridge", kind="switch"),
     Setting("dns", "dns", values.addresses, "name server for containers", kind="list"),
     Setting("dns-search", "dns_search", values.texts, "search domain for containers", kind="list"),
@@ -85,7 +95,13 @@ SETTINGS = (
     Setting("storage-driver", "storage_driver", values.storage_driver, "overlay or copy", short="s"),
     Setting("default-runtime", "runtime", values.text, "crun, runc or a path"),
     Setting("init", "init", values.boolean, "run an init in each container", kind="switch"),
-    Setting("no-new-privileges", "no_new_privileges", values.boolean, "for all containers", kind="switch"),
+    Setting(
+        "no-new-privileges",
+        "no_new_privileges",
+        values.boolean,
+        "no_new_privs in all containers",
+        kind="switch",
+    ),
     Setting("seccomp-profile", "seccomp_profile", values.text, "path of a profile, or unconfined"),
     Setting(
         "default-ulimits",
@@ -212,7 +228,8 @@ def _parser() -> argparse.ArgumentParser:
         if each.kind == "switch":
             parser.add_argument(*names, dest=each.option, nargs="?", const="true", metavar="BOOL", help=each.help)
         elif each.kind == "list":
-            parser.add_argument(*names, dest=each.option, action="append", metavar="VALUE", help=each.help)
+            text = f"{each.help}; may be repeated"
+            parser.add_argument(*names, dest=each.option, action="append", metavar="VALUE", help=text)
         else:
             parser.add_argument(*names, dest=each.option, metavar="VALUE", help=each.help)
     for name, help_text in _SWITCHES.items():
