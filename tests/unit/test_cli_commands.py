@@ -309,6 +309,65 @@ def greenwich() -> Iterator[None]:
     time.tzset()
 
 
+def test_info_is_for_people_first(daemon: FakeDaemon, typed: Typed) -> None:
+    daemon.routes["GET /info"] = (
+        200,
+        {
+            "Containers": 3,
+            "ContainersRunning": 1,
+            "ContainersPaused": 0,
+            "ContainersStopped": 2,
+            "Images": 4,
+            "ServerVersion": "0.1.0",
+            "Driver": "overlay",
+            "DriverStatus": [["Exec Root Dir", "/run/linkspan"], ["Pid File", ""]],
+            "CgroupVersion": "2",
+            "Runtimes": {"runc": {}, "crun": {}},
+            "Plugins": {"Network": ["bridge", "host"]},
+            "SecurityOptions": ["name=seccomp,profile=builtin"],
+            "KernelVersion": "6.1",
+            "NCPU": 2,
+            "MemTotal": 4 << 30,
+            "DockerRootDir": "/var/lib/linkspan",
+            "DefaultAddressPools": [{"Base": "172.17.0.0/16", "Size": 16}],
+            "Labels": ["rack=1"],
+            "LiveRestoreEnabled": True,
+            "Warnings": ["WARNING: no swap limit"],
+        },
+    )
+    status, output, errors = typed("info")
+    assert (status, errors) == (0, "WARNING: no swap limit\n")
+    assert output.partition("\nServer:\n")[2].splitlines() == [
+        " Containers: 3",
+        "  Running: 1",
+        "  Paused: 0",
+        "  Stopped: 2",
+        " Images: 4",
+        " Server Version: 0.1.0",
+        " Storage Driver: overlay",
+        " Cgroup Version: 2",
+        " Runtimes: crun runc",
+        " Network drivers: bridge host",
+        " Security Options:",
+        "  seccomp",
+        " Kernel Version: 6.1",
+        " Operating System: ",
+        " OSType: ",
+        " Architecture: ",
+        " CPUs: 2",
+        " Total Memory: 4GiB",
+        " Name: ",
+        " ID: ",
+        " Data Root: /var/lib/linkspan",
+        " Exec Root: /run/linkspan",
+        " Default Address Pools:",
+        "   Base: 172.17.0.0/16, Size: 16",
+        " Labels:",
+        "  rack=1",
+        " Live Restore Enabled: true",
+    ]
+
+
 @pytest.mark.parametrize(("layout", "shown"), [("json", '{"ID":"x","NCPU":2}\n'), ("{{.NCPU}} CPUs", "2 CPUs\n")])
 def test_info_may_be_laid_out(daemon: FakeDaemon, typed: Typed, layout: str, shown: str) -> None:
     daemon.routes["GET /info"] = (200, {"ID": "x", "NCPU": 2})

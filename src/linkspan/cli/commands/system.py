@@ -65,62 +65,72 @@ def _lines(document: Json, names: dict[str, str]) -> None:
 
 
 def info(call: Call) -> int:
+    """Warnings go to stderr, after what they are about."""
     document = call.client.get("/info")
     if call.parsed.text("format"):
         print(renderer(call.parsed.text("format"))(document))
         return 0
-    print("Client:\n Version: " + __version__ + "\n\nServer:")
-    print(f" Containers: {number(document, 'Containers')}")
-    for name, key in (
-        ("Running", "ContainersRunning"),
-        ("Paused", "ContainersPaused"),
-        ("Stopped", "ContainersStopped"),
-    ):
-        print(f"  {name}: {number(document, key)}")
-    print(f" Images: {number(document, 'Images')}")
-    for name, key in (
-        ("Server Version", "ServerVersion"),
-        ("Storage Driver", "Driver"),
-        ("Cgroup Driver", "CgroupDriver"),
-        ("Cgroup Version", "CgroupVersion"),
-        ("Default Runtime", "DefaultRuntime"),
-    ):
-        if text(document, key):
-            print(f" {name}: {text(document, key)}")
-    print(f" Runtimes: {' '.join(sorted(mapping(document, 'Runtimes')))}")
-    print(f" Network drivers: {' '.join(texts(document, 'Plugins', 'Network'))}")
-    if texts(document, "SecurityOptions"):
-        print(" Security Options:")
-        for option in texts(document, "SecurityOptions"):
-            print(f"  {option.removeprefix('name=').partition(',')[0]}")
-    for name, key in (
-        ("Kernel Version", "KernelVersion"),
-        ("Operating System", "OperatingSystem"),
-        ("OSType", "OSType"),
-        ("Architecture", "Architecture"),
-    ):
-        print(f" {name}: {text(document, key)}")
-    print(f" CPUs: {number(document, 'NCPU')}")
-    print(f" Total Memory: {binary_size(number(document, 'MemTotal'))}")
-    for name, key in (("Name", "Name"), ("ID", "ID"), ("Data Root", "DockerRootDir")):
-        print(f" {name}: {text(document, key)}")
-    for pair in sequence(document, "DriverStatus"):
-        if isinstance(pair, list) and pair[0] == "Exec Root Dir":
-            print(f" Exec Root: {pair[1]}")
-    pools = sequence(document, "DefaultAddressPools")
-    if pools:
-        print(" Default Address Pools:")
-        for pool in pools:
-            print(f"   Base: {text(pool, 'Base')}, Size: {number(pool, 'Size')}")
-    if texts(document, "Labels"):
-        print(" Labels:")
-        for label in texts(document, "Labels"):
-            print(f"  {label}")
-    print(f" Live Restore Enabled: {str(flag(document, 'LiveRestoreEnabled')).lower()}")
+    print(f"Client:\n Version: {__version__}\n\nServer:")
+    for line in (*_daemon_lines(document), *_machine_lines(document), *_setting_lines(document)):
+        print(f" {line}")
     sys.stdout.flush()
     for warning in texts(document, "Warnings"):
         print(warning, file=sys.stderr)
     return 0
+
+
+def _daemon_lines(document: Json) -> list[str]:
+    named = {
+        "Server Version": "ServerVersion",
+        "Storage Driver": "Driver",
+        "Cgroup Driver": "CgroupDriver",
+        "Cgroup Version": "CgroupVersion",
+        "Default Runtime": "DefaultRuntime",
+    }
+    return [
+        f"Containers: {number(document, 'Containers')}",
+        *(f" {state}: {number(document, f'Containers{state}')}" for state in ("Running", "Paused", "Stopped")),
+        f"Images: {number(document, 'Images')}",
+        *(f"{name}: {text(document, key)}" for name, key in named.items() if text(document, key)),
+        f"Runtimes: {' '.join(sorted(mapping(document, 'Runtimes')))}",
+        f"Network drivers: {' '.join(texts(document, 'Plugins', 'Network'))}",
+        *_below("Security Options:", [_security(option) for option in texts(document, "SecurityOptions")]),
+    ]
+
+
+def _machine_lines(document: Json) -> list[str]:
+    named = {"Kernel Version": "KernelVersion", "Operating System": "OperatingSystem", "OSType": "OSType"}
+    return [
+        *(f"{name}: {text(document, key)}" for name, key in named.items()),
+        f"Architecture: {text(document, 'Architecture')}",
+        f"CPUs: {number(document, 'NCPU')}",
+        f"Total Memory: {binary_size(number(document, 'MemTotal'))}",
+        f"Name: {text(document, 'Name')}",
+    ]
+
+
+def _setting_lines(document: Json) -> list[str]:
+    status = [pair for pair in sequence(document, "DriverStatus") if isinstance(pair, list)]
+    pools = sequence(document, "DefaultAddressPools")
+    return [
+        f"ID: {text(document, 'ID')}",
+        f"Data Root: {text(document, 'DockerRootDir')}",
+        *(f"Exec Root: {pair[1]}" for pair in status if pair[0] == "Exec Root Dir"),
+        *_below(
+            "Default Address Pools:", [f" Base: {text(pool, 'Base')}, Size: {number(pool, 'Size')}" for pool in pools]
+        ),
+        *_below("Labels:", texts(document, "Labels")),
+        f"Live Restore Enabled: {str(flag(document, 'LiveRestoreEnabled')).lower()}",
+    ]
+
+
+def _below(head: str, lines: list[str]) -> list[str]:
+    return [head, *(f" {line}" for line in lines)] if lines else []
+
+
+def _security(option: str) -> str:
+    """``name=seccomp,profile=builtin`` as people say it: ``seccomp``."""
+    return option.removeprefix("name=").partition(",")[0]
 
 
 COMMANDS = {
