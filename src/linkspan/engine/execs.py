@@ -10,7 +10,7 @@ import msgspec
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
-from linkspan.engine.face import Channel
+from linkspan.engine.face import Channel, Session
 from linkspan.engine.intent import Intent
 from linkspan.engine.launching import Launching
 from linkspan.engine.outcomes import exit_code_of
@@ -43,6 +43,17 @@ class SettledSession:
         """See ``ProcessSession.pump``."""
         await self._session.pump(channel)
         await asyncio.wait([self._ended], timeout=SETTLING)
+
+
+class FailedSession:
+    """The session of an exec whose program cannot be run: it says why, and ends."""
+
+    def __init__(self, error: LinkspanError) -> None:
+        self._error = error
+
+    async def pump(self, channel: Channel) -> None:
+        """See ``ProcessSession.pump``."""
+        await channel.write(2, f"{self._error}\r\n".encode())
 
 
 class Execs:
@@ -94,11 +105,19 @@ class Execs:
             raise NotFound(f"No such exec instance: {reference}")
         return view
 
-    async def start(self, reference: str, *, tty: bool) -> SettledSession:
-        """Starts the process with the streams that its request attaches."""
+    async def start(self, reference: str, *, tty: bool) -> Session:
+        """Starts the process with the streams that its request attaches.
+
+        What cannot be run is told in the stream and by the exit code, 126 or 127: Docker's clients look there.
+        """
         view = self._unstarted(reference)
         request = msgspec.structs.replace(view.request, tty=tty or view.request.tty)
-        session, ended = await self._begin(view, request, attached=True)
+        try:
+            session, ended = await self._begin(view, request, attached=True)
+        except LinkspanError as error:
+            if self._views[view.id].exit_code is None:
+                raise
+            return FailedSession(error)
         ready: asyncio.Future[ExecSession | None] = asyncio.get_running_loop().create_future()
         ready.set_result(session)
         pumped = ProcessSession(

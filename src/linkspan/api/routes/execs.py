@@ -26,7 +26,7 @@ async def inspect(engine: EngineFace, request: Request) -> Answer:
 
 
 async def start(engine: EngineFace, request: Request) -> Answer:
-    """An error before the process runs is a proper status: the connection is hijacked only afterwards."""
+    """A wrong request gets its status; a program that cannot be run is told in the hijacked stream, as by Docker."""
     reference, how = request.parameters["id"], await request.json(wire.ExecStart)
     if how.detach:
         await engine.execs.start_detached(reference)
