@@ -151,18 +151,16 @@ def settled_picture(daemon: Daemon) -> dict[str, Json]:
 
     def unmoved() -> bool:
         found.append(picture(daemon))
-        return found[-1] == found[-2] and not _strays(daemon)
+        return found[-1] == found[-2] and not _strays(found[-1])
 
     eventually(unmoved, "nothing moves any more")
     return found[-1]
 
 
-def _strays(daemon: Daemon) -> set[str]:
+def _strays(seen: dict[str, Json]) -> list[str]:
     """Veth ends in the host that no endpoint accounts for."""
-    veths = [name for name in links(daemon.namespace) if name.startswith("veth")]
-    api = EngineApi(daemon.socket)
-    members = sum(len(api("GET", f"/networks/{item['Id']}")["Containers"]) for item in api("GET", "/networks"))
-    return set(veths[members:])
+    members = sum(len(item["Containers"]) for item in seen["networks"])
+    return [name for name in seen["links"] if name.startswith("veth")][members:]
 
 
 def _unnumbered(item: Json) -> Json:

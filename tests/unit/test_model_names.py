@@ -82,7 +82,7 @@ def test_the_slash_of_dockers_api_is_dropped() -> None:
     assert container_name("/web") == "web"
 
 
-@pytest.mark.parametrize("text", ["bridge", "host", "none", "default"])
+@pytest.mark.parametrize("text", ["bridge", "host", "none", "default", "container"])
 def test_predefined_network_names_are_forbidden(text: str) -> None:
     with pytest.raises(Forbidden, match=f"network name {text} is predefined"):
         network_name(text)

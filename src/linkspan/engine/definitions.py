@@ -81,13 +81,13 @@ def _partner_mode(name: str, spec: ContainerSpec, intent: Intent) -> NetworkMode
         )
     _refuse_companions(spec)
     try:
-        owner = intent.container(reference)
+        owner = intent.container(reference).id
     except NotFound:
         orphaned = next((item for item in intent.sandboxes.values() if item.owner_name == reference), None)
         if orphaned is None:
             raise
-        return msgspec.structs.replace(spec.network_mode, container=orphaned.owner)
-    return msgspec.structs.replace(spec.network_mode, container=owner.id)
+        owner = orphaned.owner
+    return NetworkMode(kind="container", raw=f"container:{owner}", container=owner)
 
 
 def _refuse_companions(spec: ContainerSpec) -> None:

@@ -26,9 +26,12 @@ _KERNEL_WORDS = ("all", "default", "lo")
 
 
 def network_name(text: str) -> str:
-    """Docker's rule: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``. Forbidden for predefined names and ``default``."""
+    """Docker's rule: ``[a-zA-Z0-9][a-zA-Z0-9_.-]*``. Forbidden for predefined names, ``default`` and ``container``.
+
+    With the last one nobody could run anything: ``--network container`` means something else (moby#51949).
+    """
     _check(text, _ONE_OR_MORE, "network name", _LETTERS)
-    if text in PREDEFINED or text == "default":
+    if text in (*PREDEFINED, "default", "container"):
         raise Forbidden(f"network name {text} is predefined", remedy="take another name")
     return text
 
