@@ -50,3 +50,35 @@ def test_what_cannot_be_put_right_at_the_start_is_named_and_keeps_nobody_else_fr
     assert "the list of its layers is damaged" in daemon.refused("start", "damaged")
     daemon.linkspan("rm", "damaged")
     subprocess.run(["umount", stuck], check=True)
+
+
+def test_a_network_that_could_not_be_put_back_is_put_back_when_it_is_needed(daemon: Daemon) -> None:
+    daemon.linkspan("network", "create", "web")
+    bridge = "br-" + str(daemon.inspect("web")["Id"])[:12]
+    daemon.linkspan("create", "--name", "box", "--network", "web", "busybox", "sleep", "1000")
+    daemon.stop()
+    daemon.namespace.run("ip", "link", "del", bridge)
+    daemon.namespace.run("ip", "link", "add", bridge, "type", "veth", "peer", "name", "foreign")
+    daemon.start()
+
+    assert " inet" not in daemon.namespace.run("ip", "addr", "show", bridge).stdout, "the foreign link got our address"
+    assert bridge not in daemon.namespace.run("nft", "list", "ruleset").stdout, "the foreign link is judged by our rules"
+    assert f"an interface {bridge} exists that is not ours" in daemon.refused("start", "box")
+    daemon.namespace.run("ip", "link", "del", bridge)
+    daemon.linkspan("start", "box")
+    assert daemon.run("ping", "-c1", "-W1", daemon.address("box")).returncode == 0
+
+
+def test_a_network_that_could_not_be_put_back_can_be_removed(daemon: Daemon) -> None:
+    daemon.linkspan("network", "create", "--subnet", "10.99.0.0/24", "web")
+    bridge = "br-" + str(daemon.inspect("web")["Id"])[:12]
+    daemon.stop()
+    daemon.namespace.run("ip", "link", "del", bridge)
+    daemon.namespace.run("ip", "link", "add", bridge, "type", "veth", "peer", "name", "foreign")
+    daemon.start()
+
+    daemon.linkspan("network", "rm", "web")
+    assert bridge in daemon.namespace.run("ip", "-br", "link").stdout, "a foreign interface stays"
+    daemon.namespace.run("ip", "link", "del", bridge)
+    assert bridge not in daemon.namespace.run("nft", "list", "ruleset").stdout
+    daemon.linkspan("network", "create", "--subnet", "10.99.0.0/24", "web")

@@ -347,13 +347,8 @@ def test_resync_goes_on_after_a_failure_and_reports_it() -> None:
             with pytest.raises(ExceptionGroup) as caught:
                 await worker.resync(wants, [])
             texts = [str(error) for error in caught.value.exceptions]
-            assert texts == [
-                "network web012345678: cannot create bridge br-web: File exists",
-                "network web012345678: cannot create address 10.0.0.1/24 on br-web: No such device",
-            ]
-            assert kernel.read(["s1"]) == union({HOST: GROUND[HOST], SANDBOX: wants[SANDBOX]}) | state_of(
-                [element("br-web", "bridges")]
-            )
+            assert texts == ["network web012345678: cannot create bridge br-web: File exists"]
+            assert kernel.read(["s1"]) == union({HOST: GROUND[HOST], SANDBOX: wants[SANDBOX]})
             kernel.foreign.clear()
             await worker.converge(wants)
             assert kernel.read(["s1"]) == union(wants)

@@ -23,7 +23,7 @@ from linkspan.engine.surroundings import name_servers
 from linkspan.engine.system import System
 from linkspan.engine.volumes import Volumes
 from linkspan.engine.wants import Wants
-from linkspan.errors import LinkspanError
+from linkspan.errors import KernelFailure, LinkspanError
 from linkspan.images.face import ImageUser
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
@@ -187,6 +187,8 @@ class Engine:
         except ExceptionGroup as failures:
             for failure in failures.exceptions:
                 log.error("%s", failure)
+                if isinstance(failure, KernelFailure):
+                    self._wants.unmark_raised(failure.whose)
         for sandbox in self._intent.sandboxes.values():
             try:
                 self._sandboxes.write_files(sandbox)

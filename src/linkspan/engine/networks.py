@@ -159,7 +159,7 @@ class Networks:
             except BaseException:
                 self._intent.commit(put=[network], cursors=cursors)
                 raise
-            self._wants.raised.discard(network.id)
+            self._wants.unmark_raised(network.id)
             self._book.remove_network(network.id)
         self._publish(network, "destroy")
 

@@ -44,6 +44,10 @@ class Wants:
         if network.driver == "bridge":
             self.raised.add(network.id)
 
+    def unmark_raised(self, network_id: str) -> None:
+        """The network, or a part of it, is not in the kernel: it is raised when it is needed next."""
+        self.raised.discard(network_id)
+
     def raising(self, network: Network) -> dict[Scope, State]:
         """What is still missing before ``network`` can have endpoints: often nothing."""
         wants: dict[Scope, State] = {}
@@ -55,7 +59,7 @@ class Wants:
 
     def lowering(self, network: Network) -> dict[Scope, State]:
         """The network's scope, dissolved, and what the host needs without it: for one that the intent has dropped."""
-        return {("network", network.id): {}, HOST_SCOPE: self._host()} if network.id in self.raised else {}
+        return {("network", network.id): {}, HOST_SCOPE: self._host()}
 
     def endpoint(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> dict[Scope, State]:
         """The scope of one endpoint; host and null networks want nothing."""

@@ -18,10 +18,10 @@ from itertools import takewhile
 import msgspec
 
 from linkspan.errors import Conflict, KernelFailure
-from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places
+from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places, touches
 from linkspan.kernel.face import Discarding, Kernel, StepFailed
 from linkspan.kernel.render import describe
-from linkspan.kernel.state import Key, Namespace, Object, Place, Scope, State, Veth
+from linkspan.kernel.state import Bridge, Key, Namespace, Object, Place, Scope, State, Veth
 
 SWEEP = 16
 """Discarded objects collected in one go, so that nobody waits long behind a sweep."""
@@ -91,8 +91,9 @@ class Applied:
         ``wants`` is everything; ``namespaces`` are names of ours to look into besides the wanted ones. What
         carries our mark and is wanted by nobody goes. A step that fails does not stop the others: the failures
         are raised in the end as an ExceptionGroup of KernelFailure, and what they left undone is not remembered
-        as applied. Conflict (two scopes want one object) and KernelFailure (the kernel cannot be read) are raised
-        before anything is changed. The caller sees to it that no other change is on its way.
+        as applied. A scope whose link could not be made is dissolved: somebody else may have that name, whom its
+        filters would judge. Conflict (two scopes want one object) and KernelFailure (the kernel cannot be read) are
+        raised before anything is changed. The caller sees to it that no other change is on its way.
         """
         want = merged(wants, {})
         self._kernel.expect(want.values())
@@ -104,6 +105,11 @@ class Applied:
         holds = after(have, done)
         self._scopes, self._owners = {}, {}
         self._remember({scope: {key: holds[key] for key in state if key in holds} for scope, state in wants.items()})
+        unmade = {item.step.object.key for item in failures if isinstance(item.step, Create)}
+        for scope, state in wants.items():
+            if any(key in unmade and isinstance(state[key], Bridge | Veth) for key in state):
+                with contextlib.suppress(KernelFailure):
+                    self.converge({scope: {}}, eager=True)
         if failures:
             raise ExceptionGroup("the kernel refused some steps", [blame(item, wants, {}) for item in failures])
         return steps
@@ -171,18 +177,24 @@ class Applied:
         self._discarded = {place for place in self._discarded if place[1] not in namespaces}
 
     def _best_effort(self, todo: Iterable[Batch]) -> tuple[list[Step], list[StepFailed]]:
-        """Takes every step that can be taken. Returns those, and why the others could not."""
+        """Takes every step that can be taken. Returns those, and why the others could not.
+
+        What would stand on something that could not be made is left out.
+        """
         done: list[Step] = []
         failures: list[StepFailed] = []
+        missing: set[Place] = set()
         for batch in todo:
-            steps = batch.steps
+            steps = supported(batch.steps, missing)
             while steps:
                 try:
                     self._ask(Batch(steps, batch.discards), done)
                     steps = ()
                 except StepFailed as failure:
                     failures.append(failure)
-                    steps = tuple(step for step in steps[failure.done :] if step != failure.step)
+                    if isinstance(failure.step, Create):
+                        missing.update(failure.step.object.provides())
+                    steps = supported((step for step in steps[failure.done :] if step != failure.step), missing)
                 except OSError as error:
                     failures.append(StepFailed(steps[0], 0, error.errno or 0, reason(error)))
                     steps = steps[1:]
@@ -258,6 +270,22 @@ def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
     first = tuple(takewhile(lambda step: _goes_before(step, rank), rest))
     parts = (Batch(first), Batch(tuple(discards), discards=True), Batch(rest[len(first) :]))
     return [batch for batch in parts if batch.steps]
+
+
+def supported(steps: Iterable[Step], missing: set[Place]) -> tuple[Step, ...]:
+    """Without those that would stand on a missing place, whose places are missing then too.
+
+    A name that we could not take may be somebody else's, and an address or a port goes by name.
+    """
+    kept: list[Step] = []
+    for step in steps:
+        item = step.object
+        ground = (*item.needs(), *item.softly_needs(), *item.follows())
+        if not isinstance(step, Delete) and touches(ground, missing):
+            missing.update(item.provides())
+        else:
+            kept.append(step)
+    return tuple(kept)
 
 
 def _goes_before(step: Step, rank: int) -> bool:
