@@ -168,6 +168,14 @@ def test_a_foreign_link_of_the_name_is_refused_and_never_touched(linux: LinuxKer
     assert run("ip", "-d", "link", "show", item.name) == before
 
 
+def test_a_foreign_bridge_of_the_name_gets_no_port_of_ours(linux: LinuxKernel) -> None:
+    make(linux, BOX)
+    run("ip", "link", "add", BRIDGE.name, "type", "bridge")
+    failure = refused(linux, Create(VETH))
+    assert (failure.code, failure.reason) == (errno.EEXIST, "an interface br-one exists that is not ours")
+    assert VETH.name not in run("ip", "-br", "link")
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

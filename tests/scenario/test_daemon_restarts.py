@@ -62,7 +62,7 @@ def test_a_network_that_could_not_be_put_back_is_put_back_when_it_is_needed(daem
     daemon.start()
 
     assert " inet" not in daemon.namespace.run("ip", "addr", "show", bridge).stdout, "the foreign link got our address"
-    assert bridge not in daemon.namespace.run("nft", "list", "ruleset").stdout, "the foreign link is judged by our rules"
+    assert bridge not in daemon.namespace.run("nft", "list", "ruleset").stdout, "our rules judge the foreign link"
     assert f"an interface {bridge} exists that is not ours" in daemon.refused("start", "box")
     daemon.namespace.run("ip", "link", "del", bridge)
     daemon.linkspan("start", "box")

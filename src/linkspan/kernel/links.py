@@ -177,7 +177,7 @@ class Links:
 
     def _make_veth(self, veth: Veth) -> bool:
         """Creates the pair. False when it is there already and equal."""
-        master = self._host.index(veth.master) if veth.master else 0
+        master = self._ours(HOST, veth.master).index if veth.master else 0
         with self._namespaces.opened(veth.peer_namespace) as descriptor:
             request = link.create_veth(
                 name=veth.name,
@@ -226,7 +226,7 @@ class Links:
         """Asserts every setting of both ends of a pair of ours."""
         self._check_alias(veth.alias)
         found = self._ours(HOST, veth.name)
-        master = self._host.index(veth.master) if veth.master else 0
+        master = self._ours(HOST, veth.master).index if veth.master else 0
         parts = [
             text(link.IFLA_IFALIAS, veth.alias),
             number(link.IFLA_GROUP, veth.group),
