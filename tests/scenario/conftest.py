@@ -97,12 +97,14 @@ def launch(tmp_path: Path, image_archives: list[Path]) -> Iterator[Launch]:
 
 
 def emptied(daemon: Daemon) -> None:
-    """Removes all containers and networks."""
+    """Removes all containers, networks and volumes."""
     api = EngineApi(daemon.socket)
     for item in api("GET", "/containers/json?all=1"):
         api("DELETE", f"/containers/{item['Id']}?force=1&v=1")
     for item in api("GET", "/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D"):
         api("DELETE", f"/networks/{item['Id']}")
+    for item in api("GET", "/volumes")["Volumes"]:
+        api("DELETE", f"/volumes/{item['Name']}")
 
 
 def supervised(daemon: Daemon) -> Iterator[Daemon]:

@@ -15,12 +15,13 @@ from linkspan.engine.process_table import rows_of
 from linkspan.engine.streams import DetachKeys, ProcessSession, Waiting
 from linkspan.engine.views import InterfaceCounters, LogLine, PathStat, StatsSample
 from linkspan.errors import Conflict, NotSupported
-from linkspan.images.rootfs import RootFileSystems
+from linkspan.images.rootfs import RootFileSystems, RootFs
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.worker import Worker
 from linkspan.model.container import Container
 from linkspan.plan.sandbox import namespace_of
 from linkspan.runtime import archive
+from linkspan.runtime.assembly import Assembly
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.containers import Runtime
 from linkspan.runtime.logs import Entry
@@ -166,14 +167,14 @@ class Inside:
         """One path of the container."""
         container = self._intent.container(reference)
         async with contextlib.AsyncExitStack() as stack:
-            return _stat_of(archive.path_stat(await self._root(container, stack), path))
+            return _stat_of(archive.path_stat(await self._whole(container, stack), path))
 
     async def archive_get(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         """A file or folder as a tar stream."""
         container = self._intent.container(reference)
         stack = contextlib.AsyncExitStack()
         try:
-            root = await self._root(container, stack)
+            root = await self._whole(container, stack)
             facts = _stat_of(archive.path_stat(root, path))
             chunks = archive.read_archive(root, path)
         except BaseException:
@@ -191,19 +192,30 @@ class Inside:
             identity = self._launching.identity(container, await self._roots.mount(container.id), container.spec.user)
             owner = (identity.uid, identity.gid)
         async with contextlib.AsyncExitStack() as stack:
-            root = await self._root(container, stack)
+            root = await self._whole(container, stack)
             await archive.write_archive(root, path, body, no_overwrite_dir=no_overwrite_dir, owner=owner)
         self._publish(container, "extract-to-dir")
 
-    async def _root(self, container: Container, stack: contextlib.AsyncExitStack) -> Root:
-        """The root as the container sees it: with its mounts while it runs, else mounted for the occasion."""
+    async def _whole(self, container: Container, stack: contextlib.AsyncExitStack) -> Root:
+        """The root with volumes and binds in it, also while the container does not run."""
         state = self._intent.state(container.id)
-        if state.running:
-            folder = Path(f"/proc/{state.pid}/root")
-        else:
-            folder = (await self._roots.mount(container.id)).path
-            stack.push_async_callback(self._unmount_idle, container.id)
+        if state.running or all(mount.kind == "tmpfs" for mount in container.spec.mounts):
+            return await self._root(container, stack)
+        root = await self._idle(container, stack)
+        mounts = await self._launching.mounts(container, root)
+        assembly = stack.enter_context(await asyncio.to_thread(Assembly, str(root.path), mounts))
+        return stack.enter_context(Root(assembly.path, container.name))
+
+    async def _root(self, container: Container, stack: contextlib.AsyncExitStack) -> Root:
+        """The root: with its mounts while the container runs, else mounted for the occasion."""
+        state = self._intent.state(container.id)
+        folder = Path(f"/proc/{state.pid}/root") if state.running else (await self._idle(container, stack)).path
         return stack.enter_context(Root(folder, container.name))
+
+    async def _idle(self, container: Container, stack: contextlib.AsyncExitStack) -> RootFs:
+        root = await self._roots.mount(container.id)
+        stack.push_async_callback(self._unmount_idle, container.id)
+        return root
 
     async def _unmount_idle(self, container_id: str) -> None:
         if not self._intent.state(container_id).running:

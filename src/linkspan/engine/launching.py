@@ -66,7 +66,7 @@ class Launching:
         spec = container.spec
         config = self._image_config(container)
         command, _ = command_of(spec, config)
-        mounts = [await self._resolved(root, mount) for mount in spec.mounts]
+        mounts = await self.mounts(container, root)
         folder = self._sandboxes.folder(sandbox)
         cgroups = self._runtime.cgroups_path(container.id, spec.cgroup_parent)
         machine = self._runtime.machine
@@ -82,7 +82,7 @@ class Launching:
             files=SandboxFiles(
                 hosts=str(folder / "hosts"), hostname=str(folder / "hostname"), resolv=str(folder / "resolv.conf")
             ),
-            mounts=tuple(mounts),
+            mounts=mounts,
             cgroups_path=cgroups,
             identity=self.identity(container, root, spec.user or config.user),
             default_seccomp=machine.seccomp,
@@ -103,6 +103,10 @@ class Launching:
             log_path=log_path,
             log_max=_log_limit(spec.log.options.get("max-size", "")),
         )
+
+    async def mounts(self, container: Container, root: RootFs) -> tuple[ResolvedMount, ...]:
+        """Its mounts with the host paths behind them; fresh volumes are filled from the image. InvalidRequest."""
+        return tuple([await self._resolved(root, mount) for mount in container.spec.mounts])
 
     def identity(self, container: Container, root: RootFs, user: str) -> users.Identity:
         """Who ``user`` is in the container's own /etc/passwd and /etc/group. InvalidRequest."""

@@ -63,6 +63,7 @@ class Presentation:
             resolv_path=str(folder / "resolv.conf") if folder else "",
             log_path=str(self._log_path(container.id)),
             runtime=self._runtime,
+            storage_driver=self._images.storage_driver,
             exec_ids=self._exec_ids(container.id),
             size_rw=size_rw,
             command=command,

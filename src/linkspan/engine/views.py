@@ -49,6 +49,7 @@ class ContainerView(msgspec.Struct, frozen=True, kw_only=True):
     resolv_path: str = ""
     log_path: str = ""
     runtime: str = ""
+    storage_driver: str = "overlay"
     exec_ids: tuple[str, ...] = ()
     size_rw: int | None = None
     """Bytes in the container's own layer; None unless asked for."""

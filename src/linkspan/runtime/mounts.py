@@ -39,7 +39,7 @@ class SandboxFiles(msgspec.Struct, frozen=True, kw_only=True):
 def mounts_of(
     spec: ContainerSpec, asked: tuple[ResolvedMount, ...], files: SandboxFiles, init_path: str, facts: Facts
 ) -> tuple[oci.Mount, ...]:
-    """Every mount, outer ones first. A mount that was asked for replaces ours on and below its path.
+    """Every mount, outer ones first. A mount that was asked for replaces ours on its path.
 
     InvalidRequest for a relative target, the root itself as a target, or an unknown propagation.
     """
@@ -65,7 +65,8 @@ def root_propagation(asked: Iterable[ResolvedMount]) -> str:
 
 
 def _covered(path: str, targets: set[str]) -> bool:
-    return any(path == target or path.startswith(target + "/") for target in targets)
+    """Ours gives way to one on the same path; below ``/dev`` all give way, since a device folder is whole."""
+    return path in targets or (path.startswith("/dev/") and "/dev" in targets)
 
 
 def _file_systems(spec: ContainerSpec, facts: Facts) -> list[oci.Mount]:

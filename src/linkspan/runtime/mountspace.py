@@ -16,7 +16,8 @@ import msgspec
 from linkspan.errors import RuntimeFailure
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
-MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20  # linux/mount.h
+MS_RDONLY, MS_REMOUNT = 1 << 0, 1 << 5  # linux/mount.h
+MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20
 MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -110,6 +111,28 @@ def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
     for point in hidden:
         if _libc.umount2(os.fsencode(point), MNT_DETACH):
             raise _failure(f"hide {point} from the container runtime")
+
+
+def enter_private(path: str) -> None:
+    """Moves the *calling thread* into a new mount namespace where mounts at and below ``path`` are its own.
+
+    RuntimeFailure when the kernel refuses.
+    """
+    if _libc.unshare(CLONE_NEWNS):
+        raise _failure("make a mount namespace")
+    holder = _holder(os.path.realpath(path), read_mounts())
+    if holder is not None:  # else it lies on a mount that no namespace shares with us
+        _mount("", holder.point, MS_REC | MS_SLAVE)
+
+
+def bind(source: str, target: str) -> None:
+    """Binds a file or folder, with what is mounted below it. RuntimeFailure when the kernel refuses."""
+    _mount(source, target, MS_BIND | MS_REC)
+
+
+def make_read_only(target: str) -> None:
+    """Makes a bind mount read-only. RuntimeFailure when the kernel refuses."""
+    _mount("", target, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def _leave_chroot(rebase: Path) -> None:

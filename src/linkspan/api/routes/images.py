@@ -26,7 +26,8 @@ async def list_all(engine: EngineFace, request: Request) -> Answer:
 
 
 async def inspect(engine: EngineFace, request: Request) -> Answer:
-    return json_reply(wire.inspect(engine.images.get(request.parameters["name"]), version=request.version))
+    image = engine.images.get(request.parameters["name"])
+    return json_reply(wire.inspect(image, version=request.version, driver=engine.system.info().storage_driver))
 
 
 async def history(engine: EngineFace, request: Request) -> Answer:

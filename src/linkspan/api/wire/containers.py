@@ -7,6 +7,7 @@ from linkspan.api.wire import times
 from linkspan.api.wire.decoding import Json
 from linkspan.api.wire.endpoints import endpoint_settings
 from linkspan.api.wire.host_config import host_config
+from linkspan.api.wire.storage import driver_name
 from linkspan.engine.views import ContainerView, MountPoint
 from linkspan.model.container import ContainerState
 
@@ -51,14 +52,17 @@ def inspect(view: ContainerView, *, version: Version) -> Json:
         "LogPath": view.log_path,
         "Name": f"/{container.name}",
         "RestartCount": view.state.restart_count,
-        "Driver": "overlay2",
+        "Driver": driver_name(view.storage_driver),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(view.exec_ids) or None,
         "HostConfig": {**host_config(container.spec), "Runtime": view.runtime or "runc"},
-        "GraphDriver": {"Name": "overlay2", "Data": {"MergedDir": view.root_path} if view.root_path else {}},
+        "GraphDriver": {
+            "Name": driver_name(view.storage_driver),
+            "Data": {"MergedDir": view.root_path} if view.root_path else {},
+        },
         "Mounts": [_mount(each) for each in view.mounts],
         "Config": _config(view),
         "NetworkSettings": _network_settings(view, version),

@@ -8,6 +8,7 @@ from typing import Literal
 from linkspan.api.versions import Version
 from linkspan.api.wire import times
 from linkspan.api.wire.decoding import Json
+from linkspan.api.wire.storage import driver_name
 from linkspan.images.face import Progress
 from linkspan.model.image import History, Image, ImageConfig
 
@@ -32,8 +33,8 @@ def summary(image: Image, *, version: Version) -> Json:
     return shown
 
 
-def inspect(image: Image, *, version: Version) -> Json:
-    """``GET /images/{name}/json``."""
+def inspect(image: Image, *, version: Version, driver: str) -> Json:
+    """``GET /images/{name}/json``; ``driver`` is the storage driver that holds its layers."""
     shown: Json = {
         "Id": image.id,
         "RepoTags": list(image.tags),
@@ -47,7 +48,7 @@ def inspect(image: Image, *, version: Version) -> Json:
         "Architecture": image.architecture,
         "Os": image.os,
         "Size": image.size,
-        "GraphDriver": {"Name": "overlay2", "Data": {}},
+        "GraphDriver": {"Name": driver_name(driver), "Data": {}},
         "RootFS": {"Type": "layers", "Layers": list(image.layers)},
         "Metadata": {"LastTagTime": times.NEVER},
     }

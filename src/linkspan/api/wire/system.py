@@ -5,6 +5,7 @@ from __future__ import annotations
 from linkspan.api.versions import NEWEST, OLDEST, Version, text
 from linkspan.api.wire import containers, images, times, volumes
 from linkspan.api.wire.decoding import Json
+from linkspan.api.wire.storage import driver_name
 from linkspan.engine.views import DiskUsage, SystemInfo
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -53,7 +54,7 @@ def info(info: SystemInfo) -> Json:
         "ContainersPaused": info.paused,
         "ContainersStopped": info.stopped,
         "Images": info.images,
-        "Driver": info.storage_driver,
+        "Driver": driver_name(info.storage_driver),
         "DriverStatus": [["Exec Root Dir", info.exec_root], ["conmon", info.conmon_version]],
         "Plugins": {
             "Volume": ["local"],
