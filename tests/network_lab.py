@@ -137,6 +137,7 @@ def picture(daemon: Daemon) -> dict[str, Json]:
         "networks": [api("GET", f"/networks/{item['Id']}") for item in api("GET", "/networks")],
         "containers": [api("GET", f"/containers/{item['Id']}/json") for item in containers],
         "volumes": api("GET", "/volumes"),
+        "images": sorted(item["Id"] for item in api("GET", "/images/json")),
         "pins": sorted(os.listdir(daemon.exec_root / "netns")),
         "folders": sorted(str(path) for path in (daemon.data_root / "containers").glob("*")),
         "sandbox files": sorted(str(path) for path in (daemon.exec_root / "sandboxes").glob("*")),

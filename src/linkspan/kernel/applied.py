@@ -63,8 +63,8 @@ class Applied:
         """Makes these scopes hold exactly these objects; an empty state dissolves its scope. All or nothing.
 
         Links and namespaces of dissolved scopes are discarded, unless ``eager``: then they are gone on return.
-        Raises Conflict when an object belongs to another scope, and KernelFailure, which names scope, object and
-        the kernel's reason.
+        Raises Conflict when an object belongs to another scope or a bridge's name to somebody else, and
+        KernelFailure, which names scope, object and the kernel's reason.
         """
         want, have = merged(wants, self._owners), self._have(wants)
         steps = diff(want, have)
@@ -78,7 +78,7 @@ class Applied:
             if isinstance(failure.step, Update):
                 done.append(failure.step)
             self._undo(wants, have, done)
-            raise blame(failure, wants, self._owners, remedy=_remedy(failure)) from failure
+            raise refusal(failure, wants, self._owners) from failure
         except OSError as error:
             self._restore(wants, have)
             raise KernelFailure(f"{named(next(iter(wants)))}: the kernel cannot be asked: {reason(error)}") from error
@@ -296,6 +296,16 @@ def namespaces_of(items: Iterable[Object]) -> set[str]:
     """Names of the namespaces that these objects are, or stand in."""
     every = (place for item in items for place in (*item.provides(), *item.needs(), *item.softly_needs()))
     return {place[1] for place in every if place[0] == "namespace"}
+
+
+def refusal(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> Conflict | KernelFailure:
+    """What a person is told: people choose the names of bridges, so a name that is taken is a conflict."""
+    item = failure.step.object
+    if failure.code == errno.EEXIST and isinstance(failure.step, Create) and isinstance(item, Bridge):
+        return Conflict(
+            f"cannot create {describe(item)}: {failure.reason}", remedy="remove that or choose another name"
+        )
+    return blame(failure, wants, owners, remedy=_remedy(failure))
 
 
 def blame(
