@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.errors import KernelFailure
+from linkspan.errors import Conflict
 from linkspan.kernel import libc, netns
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.state import Address, Bridge, Element, Namespace, Route, Scope, State, Table, Veth, state_of
@@ -110,7 +110,7 @@ def test_a_name_that_somebody_else_has_is_refused_and_left_alone(kernel: LinuxKe
         subprocess.run(["ip", "link", "add", "br-web", "type", "bridge"], check=True)
         worker = Worker(kernel)
         worker.start()
-        with pytest.raises(KernelFailure, match="network web: cannot create bridge br-web: "):
+        with pytest.raises(Conflict, match="cannot create bridge br-web: an interface br-web exists that is not ours"):
             await worker.converge(WANTS)
         assert links() == {"br-web"}
         assert await worker.call(kernel.read, ["s1"]) == {}
