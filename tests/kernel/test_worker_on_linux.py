@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from linkspan.errors import Conflict
 from linkspan.kernel import libc, netns
@@ -138,5 +139,26 @@ def test_a_restarted_daemon_adopts_what_lives(kernel: LinuxKernel, tmp_path: Pat
         assert links() == set()
         await after.stop()
         again.close()
+
+    asyncio.run(story())
+
+
+def test_the_default_route_moves_at_once_when_its_link_is_collected_later(kernel: LinuxKernel) -> None:
+    """As after a daemon that died while it disconnected a running container."""
+    second = replace(PORT, name="ls-2", peer_name="eth1", peer_mac="02:42:00:00:00:03")
+    other: dict[Scope, State] = {
+        ("endpoint", "e2"): state_of([second, Address(namespace="s1", link="eth1", address="10.0.0.3/24")])
+    }
+    moved = Route(namespace="s1", link="eth1", destination="0.0.0.0/0", gateway="10.0.0.1")
+
+    async def story() -> None:
+        worker = Worker(kernel)
+        worker.start()
+        await worker.converge({**WANTS, **other})
+        left = {NETWORK: WANTS[NETWORK], SANDBOX: state_of([Namespace(name="s1"), moved]), **other}
+        await worker.resync(left, [])
+        live = await worker.call(kernel.read, ["s1"])
+        assert live == {key: item for state in left.values() for key, item in state.items()}
+        await worker.stop()
 
     asyncio.run(story())

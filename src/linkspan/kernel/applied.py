@@ -247,21 +247,22 @@ def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
     """The steps as the kernel is asked for them.
 
     Deletes of links and namespaces among ``lazy`` become one discard, in the order of ranks: after published
-    ports, addresses and routes went, before filters go. None does when one of their names is wanted again at once.
+    ports, addresses and routes went, before filters go. None does when one of their names, or a route that they
+    keep until they are collected, is wanted again at once.
     """
     everything = tuple(steps)
     discards: list[Step] = []
-    going: set[Place] = set()
-    coming: set[Place] = set()
+    going: set[Place | Key] = set()
+    coming: set[Place | Key] = set()
     for step in everything:
         item = step.object
         if isinstance(step, Create):
-            coming.update(item.provides())
+            coming.update((item.key, *item.provides()))
         elif isinstance(step, Delete) and item.key in lazy and isinstance(item, Veth | Namespace):
             discards.append(step)
             going.update(item.provides())
         elif isinstance(step, Delete) and step.implied:
-            going.update(item.provides())
+            going.update((item.key, *item.provides()))
     if not discards or not going.isdisjoint(coming):
         return [Batch(everything)] if everything else []
     rank = max(step.object.rank for step in discards)
