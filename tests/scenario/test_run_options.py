@@ -330,6 +330,16 @@ def test_sysctls_of_the_containers_namespaces(client: Client) -> None:
     assert client("ps", "-aq") == ""
 
 
+def test_a_partner_that_starts_first_finds_the_owners_network_settings(client: Client) -> None:
+    client("create", "--name", "owner", "--sysctl", "net.core.somaxconn=77", "busybox", "sleep", "1000")
+    client.sleeper("partner", "--network", "container:owner")
+    values = "cat /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/ip_unprivileged_port_start"
+    assert client("exec", "partner", "sh", "-c", values).split() == ["77", "0"]
+    client.sleeper("second", "--network", "container:owner", "--sysctl", "net.core.somaxconn=78")
+    client("start", "owner")
+    assert client("exec", "owner", "sh", "-c", values).split() == ["77", "0"]
+
+
 # --- names and addresses -------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from linkspan.runtime.conmon import Launch
 from linkspan.runtime.containers import Runtime
 from linkspan.runtime.host_devices import device_nodes
 from linkspan.runtime.mounts import ResolvedMount, SandboxFiles
-from linkspan.runtime.spec import SpecInput, build
+from linkspan.runtime.spec import SpecInput, build, network_sysctls
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 LOG_NAME = "container.log"
@@ -78,6 +78,7 @@ class Launching:
             image=config,
             rootfs=str(root.path),
             sandbox=self._sandboxes.namespace_path(sandbox) or None,
+            sandbox_sysctls=self._sandbox_sysctls(container, sandbox),
             hostname=sandbox.hostname,
             files=SandboxFiles(
                 hosts=str(folder / "hosts"), hostname=str(folder / "hostname"), resolv=str(folder / "resolv.conf")
@@ -103,6 +104,13 @@ class Launching:
             log_path=log_path,
             log_max=_log_limit(spec.log.options.get("max-size", "")),
         )
+
+    def _sandbox_sysctls(self, container: Container, sandbox: Sandbox) -> dict[str, str]:
+        """What the owner's start would have set, for a partner that starts before its owner."""
+        owner = self._intent.containers.get(sandbox.owner)
+        if owner is None or sandbox.host or sandbox.members != {container.id}:
+            return {}
+        return network_sysctls(owner.spec)
 
     async def mounts(self, container: Container, root: RootFs) -> tuple[ResolvedMount, ...]:
         """Its mounts with the host paths behind them; fresh volumes are filled from the image. InvalidRequest."""

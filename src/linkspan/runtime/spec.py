@@ -48,6 +48,8 @@ class SpecInput(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path of the root file system, mounted."""
     sandbox: str | None
     """Path of the network namespace; None: the host's."""
+    sandbox_sysctls: dict[str, str] = {}
+    """``network_sysctls`` of the definition that shapes the sandbox, for its first member if that is another one."""
     hostname: str
     files: SandboxFiles = SandboxFiles()
     mounts: tuple[ResolvedMount, ...] = ()
@@ -101,7 +103,7 @@ def config_of(given: SpecInput) -> oci.Config:
         cgroups_path=given.cgroups_path,
         resources=resources.limits(spec.resources, facts, devices.rules(given.devices, privileged=security.privileged)),
         devices=devices.nodes(given.devices),
-        sysctl=sysctls_of(spec, host_network=given.sandbox is None),
+        sysctl=given.sandbox_sysctls | sysctls_of(spec, host_network=given.sandbox is None),
         seccomp=_seccomp(security, given.default_seccomp, granted, facts),
         rootfs_propagation=root_propagation(given.mounts),
         masked_paths=_paths(security, security.masked_paths, MASKED_PATHS),
@@ -173,9 +175,7 @@ def sysctls_of(spec: ContainerSpec, *, host_network: bool) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     if not host_network and spec.network_mode.kind != "container":
-        # Docker's, since 20.10: low ports and ping for everybody, as the whole network stack is the container's.
-        found["net.ipv4.ip_unprivileged_port_start"] = "0"
-        found["net.ipv4.ping_group_range"] = "0 2147483647"
+        found |= network_sysctls(spec)
     if spec.domainname and spec.uts_mode != "host":
         found["kernel.domainname"] = spec.domainname
     for name, value in spec.sysctls.items():
@@ -191,6 +191,16 @@ def sysctls_of(spec: ContainerSpec, *, host_network: bool) -> dict[str, str]:
             raise InvalidRequest(f'sysctl "{name}" is not allowed in the host\'s {shared} namespace')
         found[name] = value
     return found
+
+
+def network_sysctls(spec: ContainerSpec) -> dict[str, str]:
+    """Kernel settings of the network namespace that this definition shapes: ours, then those asked for."""
+    ours = {
+        # Docker's, since 20.10: low ports and ping for everybody, as the whole network stack is the container's.
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": "0 2147483647",
+    }
+    return ours | {name: value for name, value in spec.sysctls.items() if name.startswith("net.")}
 
 
 def _seccomp(
