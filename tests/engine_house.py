@@ -77,7 +77,7 @@ class House:
         self.worker = Worker(self.kernel)
         self.worker.start()
         self.events = Events()
-        self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker)
+        self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker, self.events)
         self.networks = Networks(
             self.config,
             self.intent,

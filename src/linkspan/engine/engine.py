@@ -80,7 +80,7 @@ class Engine:
         events = Events()
         book = Book(intent.name_of)
         self._wants = Wants(intent, facts)
-        self._sandboxes = Sandboxes(config, intent, book, self._wants, self._worker)
+        self._sandboxes = Sandboxes(config, intent, book, self._wants, self._worker, events)
         store = ImageStore(
             config.data_root,
             users=self._users_of_image,

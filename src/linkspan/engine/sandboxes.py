@@ -19,6 +19,7 @@ import msgspec
 from linkspan.engine import files
 from linkspan.engine.claims import Claims, addresses_of
 from linkspan.engine.config import DaemonConfig
+from linkspan.engine.events import Events
 from linkspan.engine.intent import Intent, Record
 from linkspan.engine.wants import Wants
 from linkspan.errors import Conflict, Forbidden, NotFound
@@ -35,8 +36,11 @@ from linkspan.plan.sandbox import by_priority, gateway_of, namespace_of
 class Sandboxes:
     """The use cases of sandboxes and endpoints."""
 
-    def __init__(self, config: DaemonConfig, intent: Intent, book: Book, wants: Wants, worker: Worker) -> None:
+    def __init__(
+        self, config: DaemonConfig, intent: Intent, book: Book, wants: Wants, worker: Worker, events: Events
+    ) -> None:
         self._config = config
+        self._events = events
         self._intent = intent
         self._claims = Claims(intent, book)
         self._wants = wants
@@ -214,6 +218,7 @@ class Sandboxes:
         except BaseException:
             shutil.rmtree(self.folder(sandbox), ignore_errors=True)
             raise
+        self._publish("connect", owner.id, endpoints)
         return sandbox
 
     async def _establish(
@@ -304,6 +309,15 @@ class Sandboxes:
             raise
         self._claims.release(endpoints, sandbox.owner)
         shutil.rmtree(self.folder(sandbox), ignore_errors=True)
+        self._publish("disconnect", sandbox.owner, endpoints)
+
+    def _publish(self, action: str, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Starting connects and stopping disconnects, for those who listen as with Docker."""
+        for endpoint in endpoints:
+            network = self._intent.networks.get(endpoint.network_id)
+            if network is not None:
+                attributes = {"name": network.name, "type": network.driver, "container": container_id}
+                self._events.publish("network", action, network.id, attributes)
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
