@@ -117,6 +117,53 @@ def test_live_restore_cannot_be_turned_off() -> None:
         configuration({"live-restore": "false"}, {})
 
 
+DOCKERS_FILE = {
+    "log-driver": "json-file",
+    "live-restore": True,
+    "userland-proxy": False,
+    "iptables": True,
+    "ip6tables": True,
+    "storage-driver": "overlay2",
+    "exec-opts": ["native.cgroupdriver=cgroupfs"],
+    "registry-mirrors": [],
+    "experimental": False,
+    "features": {},
+    "default-runtime": "runc",
+}
+
+
+def test_a_file_for_docker_is_taken_where_it_asks_for_what_is_done_anyway() -> None:
+    found = configuration({}, DOCKERS_FILE)
+    assert (found.storage_driver, found.runtime) == ("overlay", "runc")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("log-driver", "journald", "log-driver=journald"),
+        ("userland-proxy", True, "userland-proxy=true"),
+        ("iptables", False, ""),
+        ("exec-opts", ["native.cgroupdriver=systemd"], "exec-opts=['native.cgroupdriver=systemd']"),
+        ("registry-mirrors", ["http://127.0.0.1:5000"], "registry-mirrors="),
+        ("userns-remap", "default", "userns-remap=default"),
+        ("experimental", True, "experimental=true"),
+        ("log-opts", {"max-size": "10m"}, "log-opts="),
+    ],
+)
+def test_what_docker_would_do_and_we_do_not_is_refused(key: str, value: object, shown: str) -> None:
+    with pytest.raises(NotSupported) as caught:
+        configuration({}, {key: value})
+    assert shown in str(caught.value)
+    assert "not supported here" in str(caught.value)
+
+
+def test_several_keys_that_are_not_supported_are_all_named() -> None:
+    with pytest.raises(NotSupported) as caught:
+        configuration({}, {"tls": True, "bridge": "br0", "debug": True})
+    assert "tls=true" in str(caught.value)
+    assert "bridge=br0" in str(caught.value)
+
+
 def test_unknown_flags_are_errors_of_our_own() -> None:
     with pytest.raises(InvalidRequest, match="--nonsense"):
         parse(["--nonsense"])

@@ -17,6 +17,7 @@ from typing import NoReturn
 import msgspec
 
 from linkspan import __version__
+from linkspan.api import config_foreign
 from linkspan.api import config_values as values
 from linkspan.engine.config import DaemonConfig
 from linkspan.errors import InvalidRequest, NotSupported
@@ -138,6 +139,7 @@ def parse(arguments: Sequence[str]) -> tuple[DaemonConfig, bool]:
 def configuration(flags: Mapping[str, object], file: Mapping[str, object]) -> DaemonConfig:
     """Flags by option name and the file's members, checked and put together."""
     _check_keys(file)
+    config_foreign.check(file)
     both = [
         f"{each.key}: (from flag: {flags[each.option]}, from file: {file[each.key]})"
         for each in SETTINGS
@@ -181,7 +183,7 @@ def read_file(path: Path | None) -> Mapping[str, object]:
 
 
 def _check_keys(file: Mapping[str, object]) -> None:
-    known = [each.key for each in SETTINGS] + list(_SWITCHES)
+    known = [*(each.key for each in SETTINGS), *_SWITCHES, *config_foreign.KEYS]
     unknown = [key for key in file if key not in known]
     if not unknown:
         return
