@@ -54,7 +54,8 @@ class Daemon:
         self.intent = Intent(self.store)
         self.book = Book(self.intent.name_of)
         self.wants = Wants(self.intent, probe.facts(probe.abilities(), instance, group))
-        self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker)
+        events = Events()
+        self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker, events)
         self.networks = Networks(
             self.config,
             self.intent,
@@ -62,7 +63,7 @@ class Daemon:
             self.wants,
             self.worker,
             self.sandboxes,
-            Events(),
+            events,
             lambda: ([], ()),
             instance,
         )
