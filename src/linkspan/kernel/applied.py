@@ -179,22 +179,28 @@ class Applied:
     def _best_effort(self, todo: Iterable[Batch]) -> tuple[list[Step], list[StepFailed]]:
         """Takes every step that can be taken. Returns those, and why the others could not.
 
-        What would stand on something that could not be made is left out.
+        What would stand on something that could not be made is left out, and so is what would have gone by itself
+        with something that could not be deleted.
         """
         done: list[Step] = []
         failures: list[StepFailed] = []
         missing: set[Place] = set()
+        staying: set[Place] = set()
         for batch in todo:
-            steps = supported(batch.steps, missing)
+            steps = supported(batch.steps, missing, staying)
             while steps:
                 try:
                     self._ask(Batch(steps, batch.discards), done)
                     steps = ()
                 except StepFailed as failure:
                     failures.append(failure)
+                    places_of_it = failure.step.object.provides()
                     if isinstance(failure.step, Create):
-                        missing.update(failure.step.object.provides())
-                    steps = supported((step for step in steps[failure.done :] if step != failure.step), missing)
+                        missing.update(places_of_it)
+                    elif isinstance(failure.step, Delete):
+                        staying.update(places_of_it)
+                    rest = (step for step in steps[failure.done :] if step != failure.step)
+                    steps = supported(rest, missing, staying)
                 except OSError as error:
                     failures.append(StepFailed(steps[0], 0, error.errno or 0, reason(error)))
                     steps = steps[1:]
@@ -210,7 +216,7 @@ class Applied:
             self._restore(wants, have)
 
     def _restore(self, wants: Mapping[Scope, State], have: State) -> None:
-        """Reads what stands and leads it back to ``have``; remembers what came of it. Raises KernelFailure."""
+        """Reads what stands, leads it back to ``have``, and reads again what came of it. Raises KernelFailure."""
         concerned = {**have, **{key: item for state in wants.values() for key, item in state.items()}}
         live = self._live(namespaces_of(concerned.values()))
         standing = {key: item for key, item in live.items() if key in concerned}
@@ -218,7 +224,14 @@ class Applied:
         with contextlib.suppress(KernelFailure):
             self._make_room(back)
         done, _ = self._best_effort(batches(back, set()))
-        holds = after(standing, done)
+        unpinned = places(
+            step.object for step in done if isinstance(step, Delete) and isinstance(step.object, Namespace)
+        )
+        holds = {
+            key: item
+            for key, item in self._live(namespaces_of(concerned.values())).items()
+            if not touches(item.softly_needs(), unpinned)  # a pair goes soon after the namespace of its peer
+        }
         self._remember(
             {
                 scope: {key: holds[key] for key in {**self.scope(scope), **state} if key in holds}
@@ -273,16 +286,22 @@ def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
     return [batch for batch in parts if batch.steps]
 
 
-def supported(steps: Iterable[Step], missing: set[Place]) -> tuple[Step, ...]:
+def supported(steps: Iterable[Step], missing: set[Place], staying: set[Place]) -> tuple[Step, ...]:
     """Without those that would stand on a missing place, whose places are missing then too.
 
-    A name that we could not take may be somebody else's, and an address or a port goes by name.
+    A name that we could not take may be somebody else's, and an address or a port goes by name. An implied delete is
+    no step of its own: with a place that stays, what stands on it stays too.
     """
     kept: list[Step] = []
     for step in steps:
         item = step.object
         ground = (*item.needs(), *item.softly_needs(), *item.follows())
-        if not isinstance(step, Delete) and touches(ground, missing):
+        if isinstance(step, Delete):
+            if step.implied and touches(item.needs(), staying):
+                staying.update(item.provides())
+            else:
+                kept.append(step)
+        elif touches(ground, missing):
             missing.update(item.provides())
         else:
             kept.append(step)
