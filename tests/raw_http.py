@@ -95,8 +95,9 @@ class Client:
 class Served:
     """A running server; ``connect`` gives a new client."""
 
-    def __init__(self, engine: FakeEngine, path: Path) -> None:
+    def __init__(self, engine: FakeEngine, path: Path, server: Server) -> None:
         self.engine = engine
+        self.server = server
         self.path = path
         self.clients: list[Client] = []
 
@@ -127,7 +128,7 @@ async def serving() -> AsyncIterator[Served]:
         engine = FakeEngine()
         server = Server(Application(engine, router()), group="no-such-group")
         await server.start([f"unix://{path}"])
-        served = Served(engine, path)
+        served = Served(engine, path, server)
         try:
             yield served
         finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
 
-from raw_http import Client, Served, eventually, serving
+from linkspan.engine.face import Session
+from raw_http import PATIENCE, Client, Served, eventually, serving
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: tcp")
 
@@ -134,6 +136,31 @@ def test_exec_runs_and_its_exit_code_can_be_asked_for() -> None:
             assert isinstance(shown, dict)
             assert shown["ExitCode"] == 7
             assert shown["ProcessConfig"]["entrypoint"] == "ls"
+
+    asyncio.run(story())
+
+
+def test_a_server_that_stops_lets_no_request_become_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            await served.create("one")
+            begun, goes_on = asyncio.Event(), asyncio.Event()
+            attach = served.engine.containers.attach
+
+            async def slow(*arguments: Any, **options: Any) -> Session:
+                begun.set()
+                await goes_on.wait()
+                return await attach(*arguments, **options)
+
+            monkeypatch.setattr(served.engine.containers, "attach", slow)
+            client = await attached(served, "/containers/one/attach?stream=1&stdout=1", *UPGRADE)
+            await begun.wait()
+            stopping = asyncio.ensure_future(served.server.stop(PATIENCE))
+            await asyncio.sleep(0)
+            goes_on.set()
+            async with asyncio.timeout(1):
+                await stopping
+            await client.rest()
 
     asyncio.run(story())
 

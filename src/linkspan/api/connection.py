@@ -119,6 +119,7 @@ class Connection(asyncio.Protocol):
         self._streaming = False
         self._channel: HijackedChannel | None = None
         self._lingering = False
+        self._stopping = False
 
     # What the transport calls
 
@@ -166,7 +167,8 @@ class Connection(asyncio.Protocol):
     # What the server and the body call
 
     def stop(self) -> None:
-        """Ends the connection; a request that changes something is allowed to finish."""
+        """Ends the connection; a request that changes something is allowed to finish, but not to become a stream."""
+        self._stopping = True
         if self._request is None or self._ends_with_client() or self._channel is not None:
             self._task.cancel()
 
@@ -248,6 +250,7 @@ class Connection(asyncio.Protocol):
         else:
             await self._send_whole(answer, not body.complete, head=head.method == b"HEAD")
         self._request = None
+        self._end_if_stopping()
         if self._parser.our_state is not h11.DONE or self._parser.their_state is not h11.DONE:
             return False
         self._parser.start_next_cycle()
@@ -264,6 +267,7 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, answer: Streamed, close: bool) -> None:
         self._streaming = True
+        self._end_if_stopping()
         try:
             headers = _headers(answer.content_type, answer.headers, close)
             await self._put(_response(answer.status, headers))
@@ -288,6 +292,7 @@ class Connection(asyncio.Protocol):
             reply = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode()
         channel = HijackedChannel(self._transport, self._outlet, multiplexed=answer.multiplexed)
         self._channel = channel
+        self._end_if_stopping()
         channel.feed(waiting)
         if ended or self._outlet.lost:
             channel.feed_end()
@@ -316,6 +321,11 @@ class Connection(asyncio.Protocol):
         await asyncio.sleep(LINGER_SECONDS)
 
     # Small parts
+
+    def _end_if_stopping(self) -> None:
+        """The stop came while a handler worked: what would come next is not begun."""
+        if self._stopping:
+            self._task.cancel()
 
     def _ends_with_client(self) -> bool:
         return self._streaming or (self._request is not None and self._request.cancellable)

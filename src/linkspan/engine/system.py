@@ -109,6 +109,7 @@ class System:
         return DiskUsage(
             layers_size=self._images.layers_size(),
             images=images,
+            shared_sizes=self._images.shared_sizes(),
             containers=measured,
             volumes=await asyncio.to_thread(self._volumes.usage),
         )

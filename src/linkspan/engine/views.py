@@ -186,6 +186,8 @@ class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     layers_size: int
     images: tuple[Image, ...] = ()
+    shared_sizes: dict[str, int] = {}
+    """Bytes of an image's layers that other images have too, by image id."""
     containers: tuple[ContainerView, ...] = ()
     volumes: tuple[VolumeView, ...] = ()
 

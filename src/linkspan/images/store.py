@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -110,6 +111,14 @@ class ImageStore:
         """Bytes of all unpacked layers, shared ones once."""
         layers = {layer.diff_id: layer.size for record in self._catalog.records.values() for layer in record.layers}
         return sum(layers.values())
+
+    def shared_sizes(self) -> dict[str, int]:
+        """For each image the bytes of those of its layers that other images have too."""
+        users = Counter(layer.diff_id for record in self._catalog.records.values() for layer in set(record.layers))
+        return {
+            identity: sum(layer.size for layer in record.layers if users[layer.diff_id] > 1)
+            for identity, record in self._catalog.records.items()
+        }
 
     async def tag(self, reference: str, target: str) -> None:
         """Gives an image one more name, taking it from another where that holds it."""

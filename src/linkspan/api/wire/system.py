@@ -7,6 +7,7 @@ from linkspan.api.wire import containers, images, times, volumes
 from linkspan.api.wire.decoding import Json
 from linkspan.api.wire.storage import driver_name
 from linkspan.engine.views import DiskUsage, SystemInfo
+from linkspan.model.image import Image
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 """``uname -m`` and Go's word for it, which ``docker version`` shows."""
@@ -117,7 +118,7 @@ def disk_usage(usage: DiskUsage, *, now: float, version: Version, kinds: frozens
     if not kinds or "image" in kinds:
         shown |= {
             "LayersSize": usage.layers_size,
-            "Images": [images.summary(each, version=version) for each in usage.images],
+            "Images": [_image(each, usage, version) for each in usage.images],
         }
     if not kinds or "container" in kinds:
         shown["Containers"] = [containers.summary(each, now=now, version=version) for each in usage.containers]
@@ -126,6 +127,13 @@ def disk_usage(usage: DiskUsage, *, now: float, version: Version, kinds: frozens
     if not kinds or "build-cache" in kinds:
         shown["BuildCache"] = []
     return shown
+
+
+def _image(image: Image, usage: DiskUsage, version: Version) -> Json:
+    """With what only this listing measures: how many containers it has, and what it shares with other images."""
+    users = sum(view.container.image_id == image.id for view in usage.containers)
+    measured = {"Containers": users, "SharedSize": usage.shared_sizes.get(image.id, 0)}
+    return {**images.summary(image, version=version), **measured}
 
 
 def _abilities(info: SystemInfo) -> Json:
