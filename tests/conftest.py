@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import traces
@@ -32,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """A short folder of our own for all temporary files: its name marks what belongs to this run."""
+    # The same examples in every ordinary run, so that a failure is the change's own; --full explores.
+    hypothesis.settings.register_profile("ordinary", derandomize=True, database=None)
+    hypothesis.settings.register_profile("exploring", print_blob=True)
+    hypothesis.settings.load_profile("exploring" if config.option.full else "ordinary")
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
         config.stash[own_folder] = Path(tempfile.mkdtemp(prefix="linkspan-test-", dir="/tmp"))
         config.option.basetemp = str(config.stash[own_folder] / "t")

@@ -151,6 +151,7 @@ class Networks:
             network = self._intent.network(reference)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            await self._sandboxes.departed(network.id)
             self._refuse_in_use(network)
             cursors = cursors_of(self._book, [network])
             self._intent.commit(drop=[network])

@@ -8,9 +8,10 @@ on for them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -48,6 +49,25 @@ class Sandboxes:
         self._folder = config.exec_root / "sandboxes"
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By owner, as long as somebody has it or waits for it."""
+        self._departing: dict[str, asyncio.Future[None]] = {}
+        """By network and endpoint id: let go by the intent, not yet by the kernel, so they may come back."""
+
+    async def departed(self, network_id: str) -> None:
+        """Returns when nobody is on the way off this network: whom the kernel would not let go is back on it."""
+        while pending := [item for key, item in self._departing.items() if key.startswith(network_id)]:
+            await asyncio.wait(pending)
+
+    @contextlib.contextmanager
+    def _departure(self, endpoints: Sequence[Endpoint]) -> Iterator[None]:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        keys = [f"{item.network_id} {item.id}" for item in endpoints]
+        self._departing |= dict.fromkeys(keys, over)
+        try:
+            yield
+        finally:
+            for key in keys:
+                del self._departing[key]
+            over.set_result(None)
 
     def folder(self, sandbox: Sandbox) -> Path:
         """Where the sandbox's three files lie."""
@@ -141,14 +161,15 @@ class Sandboxes:
             else:
                 rest = [item for item in present if item.id != endpoint.id]
                 dissolved: dict[Scope, State] = {("endpoint", endpoint.id): {}}
-                self._intent.commit(put=changed, drop=[endpoint])
-                try:
-                    self.write_files(sandbox)
-                    await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
-                except BaseException:
-                    self._intent.commit(put=[*before, endpoint])
-                    self.write_files(sandbox)
-                    raise
+                with self._departure([endpoint]):
+                    self._intent.commit(put=changed, drop=[endpoint])
+                    try:
+                        self.write_files(sandbox)
+                        await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
+                    except BaseException:
+                        self._intent.commit(put=[*before, endpoint])
+                        self.write_files(sandbox)
+                        raise
                 self._claims.release([endpoint], container_id)
             self._claims.unreserve_on(network_id, container_id)
             return endpoint
@@ -299,14 +320,13 @@ class Sandboxes:
         endpoints = self._intent.endpoints_in(sandbox.id)
         scopes: dict[Scope, State] = {("endpoint", item.id): {} for item in endpoints}
         scopes[("sandbox", sandbox.id)] = {}
-        self._intent.commit(drop=[sandbox, *endpoints])
-        try:
-            await self._worker.converge(scopes)
-        except BaseException:
-            self._intent.commit(
-                put=[sandbox, *(item for item in endpoints if item.network_id in self._intent.networks)]
-            )
-            raise
+        with self._departure(endpoints):
+            self._intent.commit(drop=[sandbox, *endpoints])
+            try:
+                await self._worker.converge(scopes)
+            except BaseException:
+                self._intent.commit(put=[sandbox, *endpoints])
+                raise
         self._claims.release(endpoints, sandbox.owner)
         shutil.rmtree(self.folder(sandbox), ignore_errors=True)
         self._publish("disconnect", sandbox.owner, endpoints)
