@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from linkspan import errors
-from linkspan.api import config, routes, versions
+from linkspan.api import config, config_foreign, routes, versions
 from linkspan.api.router import Handler, Router
 from linkspan.engine import containers, events, listing, networks, volumes
 from linkspan.engine.config import DaemonConfig
@@ -95,6 +95,11 @@ def test_the_defaults_of_the_daemon_are_the_real_ones() -> None:
         elif value and not isinstance(value, tuple):
             assert listed[f"--{each.option}"] == f"`{value}`"
     assert listed["--host"] == f"`{defaults.hosts[0]}`"
+
+
+def test_docker_s_other_keys_are_listed() -> None:
+    listed = {key for cells in rows(section("Keys of Docker's")) for key in words(cells[0])}
+    assert listed == set(config_foreign.KEYS)
 
 
 def test_every_option_of_networks_and_endpoints_is_listed() -> None:
