@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import calendar
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,11 @@ def test_usage_is_read_from_a_v2_tree(tmp_path: Path) -> None:
     assert usage.memory_limit > 1 << 20
     assert (usage.block_read, usage.block_write) == (11, 22)
     assert cgroups.processes_in(mounts, "/linkspan-i/c") == (20, 30)
+
+
+def test_a_bound_that_is_a_lines_own_time_takes_the_line_in(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for nanoseconds in range(123_456_700, 123_457_300, 37):
+        log.write_text(f"2026-01-01T00:00:00.{nanoseconds}+00:00 stdout F here\n")
+        moment = calendar.timegm((2026, 1, 1, 0, 0, 0)) + nanoseconds / 1e9
+        assert len(read(log, since=moment, until=moment)) == 1, nanoseconds

@@ -97,7 +97,8 @@ async def read_log(
         file = path.open("rb")
     except FileNotFoundError:
         return
-    first, last = int(since * 1e9), int(until * 1e9)
+    # A float of seconds is exact to a quarter of a microsecond; the bounds are a microsecond wider.
+    first, last = int(since * 1e6 - 1) * 1000, int(until * 1e6 + 2) * 1000 if until else 0
     changes = FileChanges(path) if over is not None else None
     assembler = Assembler()
     try:
