@@ -9,9 +9,21 @@ from linkspan.cli.grammar import Command
 BASH = """\
 # bash completion for linkspan; load with:  source <(linkspan completion bash)
 _linkspan() {
-    local IFS=$'\\n' current=${COMP_WORDS[COMP_CWORD]} line
-    local words=("${COMP_WORDS[@]:1:COMP_CWORD}")
-    # bash splits at = and :, the parser does not
+    local IFS=$'\\n' current=${COMP_WORDS[COMP_CWORD]} line rest=${COMP_LINE:0:COMP_POINT} part kept
+    local words=()
+    # bash splits words at = and : too: put together what no blank separates
+    for part in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ ${#words[@]} == 0 || $rest == [[:space:]]* ]]; then
+            rest=${rest#"${rest%%[![:space:]]*}"}
+            words+=("$part")
+        else
+            words[-1]+=$part
+        fi
+        rest=${rest#"$part"}
+    done
+    # what stands before the last = or : is not ours to replace
+    [[ $current == [=:] ]] && current=
+    kept=${words[-1]%"$current"}
     COMPREPLY=()
     while IFS= read -r line; do
         if [[ $line == :files ]]; then
@@ -19,10 +31,11 @@ _linkspan() {
             COMPREPLY+=($(compgen -f -- "$current"))
         else
             line=${line%%$'\\t'*}
+            line=${line#"$kept"}
             [[ $line == *= ]] && compopt -o nospace 2>/dev/null
             COMPREPLY+=("$line")
         fi
-    done < <(linkspan __complete "${words[@]}" 2>/dev/null)
+    done < <(linkspan __complete "${words[@]:1}" 2>/dev/null)
 }
 complete -F _linkspan linkspan
 """

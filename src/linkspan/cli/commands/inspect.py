@@ -6,7 +6,7 @@ import sys
 
 from linkspan.cli.client import Client, segment
 from linkspan.cli.documents import Json
-from linkspan.cli.failure import DaemonError, UsageError
+from linkspan.cli.failure import DaemonError, Failure, UsageError
 from linkspan.cli.grammar import Command, Option
 from linkspan.cli.jsontext import encode
 from linkspan.cli.template import renderer
@@ -24,6 +24,9 @@ PATHS = {
     "volume": "/volumes/{}",
 }
 """In the order in which a name without a type is looked for."""
+
+MALFORMED = 64
+"""Docker's exit status for a template that cannot be read (cli, ``inspect.NewTemplateInspectorFromString``)."""
 
 FORMAT = Option("format", "string", "json, or a Go template on the document", short="f", words=("json",))
 SIZE = Option("size", "flag", "Sizes on disk, for containers", short="s")
@@ -45,7 +48,7 @@ def _of(kind: str) -> Callable[[Call], int]:
 
 def _inspect(call: Call, kinds: tuple[str, ...], size: bool) -> int:
     layout = call.parsed.text("format")
-    render = renderer(layout) if layout else None
+    render = _renderer(layout) if layout else None
     missing, found = [], []
     for name in call.words:
         document, problem = _find(call.client, name, kinds, size)
@@ -61,6 +64,13 @@ def _inspect(call: Call, kinds: tuple[str, ...], size: bool) -> int:
     for problem in missing:
         print(problem, file=sys.stderr)
     return 1 if missing else 0
+
+
+def _renderer(layout: str) -> Callable[[Json], str]:
+    try:
+        return renderer(layout)
+    except Failure as failure:
+        raise Failure(failure.message, MALFORMED) from failure
 
 
 def _find(client: Client, name: str, kinds: tuple[str, ...], size: bool) -> tuple[Json, str]:
