@@ -11,7 +11,7 @@ import pytest
 
 from engine_lives import Lives
 from linkspan.engine import volumes as volumes_module
-from linkspan.errors import Conflict, InvalidRequest, NotFound
+from linkspan.errors import Conflict, InvalidRequest, NotFound, StoreFailure
 from linkspan.model.container import Container, ContainerSpec, Mount, NetworkMode
 
 
@@ -108,6 +108,31 @@ def test_what_a_removal_left_is_deleted_at_the_next_start(lives: Lives) -> None:
     left.mkdir(parents=True)
     lives.volumes.empty_trash()
     assert not left.exists()
+
+
+def test_a_removal_that_was_not_written_down_before_the_daemon_died_did_not_happen(lives: Lives) -> None:
+    make(lives, "data")
+    (lives.volumes.path("data") / "file").write_text("kept")
+    folder = lives.volumes.path("data").parent
+    aside = folder.parent / volumes_module.TRASH / "ab12" / "data"
+    aside.parent.mkdir(parents=True)
+    folder.rename(aside)
+    lives.volumes.empty_trash()
+    assert (lives.volumes.path("data") / "file").read_text() == "kept"
+
+
+def test_a_removal_that_cannot_be_written_down_leaves_the_files(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(lives, "data")
+    (lives.volumes.path("data") / "file").write_text("kept")
+
+    def full(**_: object) -> None:
+        raise StoreFailure("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lives.intent, "commit", full)
+        with pytest.raises(StoreFailure):
+            lives.run(lives.volumes.remove("data", force=False))
+    assert (lives.volumes.path("data") / "file").read_text() == "kept"
 
 
 def test_a_definition_makes_the_volumes_that_it_names(lives: Lives) -> None:

@@ -108,9 +108,13 @@ class Volumes:
             volume = self._intent.volumes.get(name)
             if volume is None or self.users(name):
                 continue
-            self._intent.commit(drop=[volume])
             removed = self._put_aside(name)
-            await asyncio.to_thread(shutil.rmtree, removed, True)
+            try:
+                self._intent.commit(drop=[volume])
+            except BaseException:
+                self._put_back(removed)
+                raise
+            await asyncio.to_thread(shutil.rmtree, removed.parent, True)
             self._events.publish("volume", "destroy", name, {"driver": "local"})
 
     async def prune(self, wanted: Filters) -> Pruned:
@@ -150,16 +154,26 @@ class Volumes:
         )
 
     def empty_trash(self) -> None:
-        """At the start of the daemon: what a removal that was cut short has left."""
+        """At the start of the daemon: what a removal that was cut short has left.
+
+        A volume that is still in the intent gets its files back: its removal was not written down.
+        """
+        for aside in (self._folder / TRASH).glob("*/*"):
+            if aside.name in self._intent.volumes:
+                self._put_back(aside)
         shutil.rmtree(self._folder / TRASH, ignore_errors=True)
 
     def _put_aside(self, name: str) -> Path:
         """The name is free at once: a new volume may take it while the old one's files are being deleted."""
-        aside = self._folder / TRASH / secrets.token_hex(8)
+        aside = self._folder / TRASH / secrets.token_hex(8) / name
         aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (self._folder / name).rename(aside)
         return aside
+
+    def _put_back(self, aside: Path) -> None:
+        with contextlib.suppress(OSError):  # nothing was put aside, or a start of its container made a folder anew
+            aside.rename(self._folder / aside.name)
 
     def _find(self, reference: str) -> Volume:
         volume = self._intent.volumes.get(reference)
