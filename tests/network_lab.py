@@ -77,6 +77,12 @@ def pings(daemon: Daemon, container: str, address: str) -> bool:
     return daemon.run(LINKSPAN, "exec", container, program, "-c1", "-W1", address).returncode == 0
 
 
+def answering(daemon: Daemon, container: str, *addresses: str) -> set[str]:
+    """Those of the addresses that answer a container; all are asked at once, since silence takes a second."""
+    script = "for a; do case $a in *:*) p=ping6 ;; *) p=ping ;; esac; $p -c1 -W1 $a >&2 && echo $a & done; wait"
+    return set(daemon.run(LINKSPAN, "exec", container, "sh", "-c", script, "sh", *addresses).stdout.split())
+
+
 def fetches(daemon: Daemon, container: str, address: str, port: int) -> str:
     """What a listener answers a container; empty when it cannot be reached within two seconds."""
     host = f"[{address}]" if ":" in address else address
@@ -175,9 +181,13 @@ def _unnumbered(item: Json) -> Json:
 
 def sentence(text: str) -> str:
     """The one sentence of an error output, without what the client puts around it. AssertionError for more."""
-    lines = [line for line in text.strip().splitlines() if line and not line.startswith("Run 'docker ")]
+    lines = [
+        line for line in text.strip().splitlines() if line and not line.startswith(("Run 'docker ", "See 'docker "))
+    ]
     assert len(lines) == 1, f"not one sentence:\n{text}"
     said = re.sub(r"^(docker: |linkspan: )?(Error response from daemon: )?", "", lines[0])
+    if "See 'docker " in text:
+        said = said.removesuffix(".")  # Debian 12's client ends the sentence by itself
     assert said, "it says nothing"
     assert not said.endswith("."), said
     assert "Traceback" not in said, said
@@ -207,7 +217,12 @@ class Outside:
 
     def pings(self, address: str) -> bool:
         """Whether the daemon's side answers an echo request."""
-        return self.namespace.run("ping", "-n", "-c1", "-W1", address, check=False).returncode == 0
+        return self.answering(address) == {address}
+
+    def answering(self, *addresses: str) -> set[str]:
+        """Those of the addresses that answer; all are asked at once."""
+        script = "for a; do ping -n -c1 -W1 $a >&2 && echo $a & done; wait"
+        return set(self.namespace.run("sh", "-c", script, "sh", *addresses).stdout.split())
 
     def close(self) -> None:
         self._host.run("ip", "link", "del", UPLINK, check=False)

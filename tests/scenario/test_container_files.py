@@ -109,6 +109,7 @@ def test_archives_go_through_standard_streams(client: Client, state: str) -> Non
     assert state
 
 
+@pytest.mark.newer_docker
 def test_cp_tells_what_is_missing(client: Client, tmp_path: Path) -> None:
     client.sleeper("it")
     (tmp_path / "file").write_text("x")
@@ -268,6 +269,7 @@ def test_export_writes_the_whole_root(client: Client, state: str, tmp_path: Path
 # --- volumes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.newer_docker
 def test_a_named_volume_outlives_its_containers(client: Client) -> None:
     assert client("volume", "create", "--label", "a=b", "data") == "data\n"
     client.output("echo kept > /data/file", "-v", "data:/data")
@@ -330,6 +332,7 @@ def test_two_containers_share_a_volume(client: Client) -> None:
     client("volume", "rm", "shared")
 
 
+@pytest.mark.newer_docker
 def test_volumes_are_listed_filtered_and_pruned(client: Client) -> None:
     client("volume", "create", "--label", "tier=front", "one")
     client("volume", "create", "two")

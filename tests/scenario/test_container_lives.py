@@ -86,6 +86,7 @@ def test_signals_are_sent_by_name_or_number(client: Client) -> None:
     assert client.format("other", "{{.State.Status}} {{.State.ExitCode}}") == "exited 137"
 
 
+@pytest.mark.newer_docker
 def test_a_stop_may_name_its_signal_and_its_patience(client: Client) -> None:
     text = "trap 'exit 4' USR2; trap '' TERM; echo up; while :; do sleep 0.02; done"
     client.script("it", text)

@@ -149,6 +149,7 @@ def test_what_was_connected_stays_connected_over_stop_and_start(pair: Daemon) ->
     assert address4(pair, "box", "two") == "10.52.0.9"
 
 
+@pytest.mark.newer_docker
 def test_a_container_can_begin_on_several_networks(pair: Daemon, client: Client) -> None:
     client(
         *("run", "-d", "--name", "box", "--stop-signal", "KILL", "--network", "name=one,ip=10.51.0.5,alias=web"),
@@ -180,6 +181,7 @@ def test_the_default_route_follows_the_networks_name_and_moves_when_it_goes(pair
     assert default_route(pair, "box") == ("10.52.0.1", "eth0")
 
 
+@pytest.mark.newer_docker
 def test_the_highest_gateway_priority_wins(pair: Daemon, client: Client) -> None:
     sleeper(pair, "box", "--network", "one")
     client("network", "connect", "--gw-priority", "5", "two", "box")

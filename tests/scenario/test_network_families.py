@@ -76,6 +76,7 @@ def test_the_link_local_address_follows_from_the_mac(lab: Daemon) -> None:
     assert "inet6 fe80::42:acff:fe11:2/64 scope link" in inside(lab, "box", "ip", "-6", "addr", "show", "dev", "eth0")
 
 
+@pytest.mark.newer_docker
 def test_a_network_may_have_ipv6_alone(lab: Daemon, client: Client) -> None:
     client("network", "create", "--ipv4=false", "--ipv6", "six")
     (subnet,) = subnets(lab, "six")

@@ -269,6 +269,7 @@ ALIKE = [
 
 
 @needs_docker
+@pytest.mark.newer_docker
 def test_ls_prints_what_docker_prints(several: Daemon) -> None:
     for words in ALIKE:
         assert several.linkspan("network", "ls", *words) == several.docker("network", "ls", *words), words
@@ -282,6 +283,7 @@ def test_ls_sorts_by_name_as_people_count(several: Daemon) -> None:
 # --- inspect -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.newer_docker
 def test_inspect_prints_the_found_ones_and_names_the_missing_one(several: Daemon, program: str) -> None:
     done = several.run(program, "network", "inspect", "web1", "missing", "host")
     assert done.returncode == 1
@@ -309,6 +311,7 @@ def test_inspect_prints_the_found_ones_and_names_the_missing_one(several: Daemon
         ("{{len .Containers}}", "0"),
     ],
 )
+@pytest.mark.newer_docker
 def test_inspect_takes_templates(several: Daemon, program: str, layout: str, shown: str) -> None:
     assert several.run(program, "network", "inspect", "--format", layout, "web2").stdout.strip() == shown
 
@@ -320,6 +323,7 @@ def test_templates_may_call_the_id_as_go_does(lab: Daemon, client: Client) -> No
 
 
 @needs_docker
+@pytest.mark.newer_docker
 def test_inspect_prints_what_docker_prints(several: Daemon) -> None:
     names = ("bridge", "host", "none", "web1", "web2", "lone9", "lone10")
     assert json.loads(several.linkspan("network", "inspect", *names)) == json.loads(
@@ -346,6 +350,7 @@ def test_inspect_shows_who_is_on_the_network_and_how_full_it_is(several: Daemon)
 # --- rm and prune --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.newer_docker
 def test_rm_goes_on_after_a_failure_and_then_fails(several: Daemon, program: str) -> None:
     identity = inspected(several, "lone9")["Id"]
     done = several.run(program, "network", "rm", "missing", "lone10", identity[:10])
@@ -358,6 +363,7 @@ def test_rm_goes_on_after_a_failure_and_then_fails(several: Daemon, program: str
     }
 
 
+@pytest.mark.newer_docker
 def test_rm_by_force_does_not_mind_what_is_absent(several: Daemon, program: str) -> None:
     done = several.run(program, "network", "rm", "--force", "missing", "lone10")
     assert done.returncode == 0

@@ -178,6 +178,7 @@ def program(request: pytest.FixtureRequest) -> str:
     return LINKSPAN if request.param == "linkspan" else "docker"
 
 
+@pytest.mark.newer_docker
 def test_bad_commands_end_with_one_sentence_and_dockers_exit_status(unchanged: Daemon, program: str) -> None:
     for line, status, said in BAD_COMMANDS:
         done = unchanged.run(program, *line.split())
