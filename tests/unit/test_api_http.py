@@ -337,3 +337,20 @@ def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="no socket"):
         asyncio.run(Server(Application(FakeEngine(), router()), group="root").start([f"unix://{path}"]))
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_stop_minds_no_client_that_comes_in_the_same_moment(tmp_path: Path, turns: int) -> None:
+    path = tmp_path / "sock"
+
+    async def story() -> None:
+        server = Server(Application(FakeEngine(), router()), group="no-such-group")
+        await server.start([f"unix://{path}"])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            client.connect(str(path))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.stop(1)
+
+    asyncio.run(story())

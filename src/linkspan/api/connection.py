@@ -120,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._channel: HijackedChannel | None = None
         self._lingering = False
         self._stopping = False
+        self._begun = False
 
     # What the transport calls
 
@@ -131,6 +132,9 @@ class Connection(asyncio.Protocol):
             LOG.debug("client: %s", _peer(stream))
         self._task = asyncio.get_running_loop().create_task(self._serve())
         self._task.add_done_callback(self._ended)
+        self._begun = True
+        if self._stopping:
+            stream.close()
 
     def data_received(self, data: bytes) -> None:
         if self._channel is not None:
@@ -167,13 +171,19 @@ class Connection(asyncio.Protocol):
     # What the server and the body call
 
     def stop(self) -> None:
-        """Ends the connection; a request that changes something is allowed to finish, but not to become a stream."""
+        """Ends the connection; a request that changes something is allowed to finish, but not to become a stream.
+
+        A connection that was accepted just now has nothing yet; it ends when it begins.
+        """
         self._stopping = True
+        if not self._begun:
+            return
         if self._request is None or self._ends_with_client() or self._channel is not None:
             self._task.cancel()
 
     async def wait_closed(self) -> None:
-        await asyncio.wait([self._task])
+        if self._begun:
+            await asyncio.wait([self._task])
 
     def listen(self) -> None:
         """Reads on while a handler works, to notice the client's end."""

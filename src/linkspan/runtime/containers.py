@@ -277,7 +277,7 @@ class Runtime:
                         remedy=f"process {created.pid} may be stuck in the kernel",
                     )
         await self._discard(container, monitor.cgroups_path)
-        del self._monitors[container]
+        self._monitors.pop(container, None)
         monitor.release()
 
     async def _configuration(self, launch: Launch) -> bytes:
