@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from daemons import Daemon
+from daemons import LINKSPAN, Daemon
 
 pytestmark = pytest.mark.scenario
 
@@ -82,3 +84,17 @@ def test_a_network_that_could_not_be_put_back_can_be_removed(daemon: Daemon) -> 
     daemon.namespace.run("ip", "link", "del", bridge)
     assert bridge not in daemon.namespace.run("nft", "list", "ruleset").stdout
     daemon.linkspan("network", "create", "--subnet", "10.99.0.0/24", "web")
+
+
+def test_a_request_that_outlasts_the_daemons_patience_is_broken_off_cleanly(daemon: Daemon) -> None:
+    daemon.options = ("--shutdown-timeout", "1")
+    daemon.restart()
+    daemon.linkspan("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; sleep 1000")
+    with ThreadPoolExecutor(1) as client:
+        stopping = client.submit(daemon.run, LINKSPAN, "stop", "--time", "60", "deaf")
+        time.sleep(0.5)
+        assert daemon.stop() == 0
+        assert stopping.result().returncode != 0
+    assert "closed" not in daemon.log_end()
+    daemon.start()
+    assert daemon.linkspan("exec", "deaf", "echo", "here").strip() == "here"

@@ -181,6 +181,11 @@ class Connection(asyncio.Protocol):
         if self._request is None or self._ends_with_client() or self._channel is not None:
             self._task.cancel()
 
+    def cancel(self) -> None:
+        """Ends the connection, whatever it is doing."""
+        if self._begun:
+            self._task.cancel()
+
     async def wait_closed(self) -> None:
         if self._begun:
             await asyncio.wait([self._task])

@@ -52,7 +52,10 @@ class Server:
             self._listeners.append(await loop.create_unix_server(self._connect, sock=each, backlog=BACKLOG))
 
     async def stop(self, grace: float) -> None:
-        """No new clients; idle and streaming ones end; those that change something have ``grace`` seconds."""
+        """No new clients; idle and streaming ones end; those that change something have ``grace`` seconds.
+
+        After that they are cancelled, and undo what they had begun before this returns.
+        """
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -64,6 +67,10 @@ class Server:
             async with asyncio.timeout(grace):
                 for connection in connections:
                     await connection.wait_closed()
+        for connection in connections:
+            connection.cancel()
+        for connection in connections:
+            await connection.wait_closed()
 
     def _connect(self) -> Connection:
         connection = Connection(self._application, self._connections.discard)
