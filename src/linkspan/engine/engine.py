@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from pathlib import Path
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.containers import Containers
@@ -65,6 +66,7 @@ class Engine:
         config = self._config
         self._store = Store.open(config.data_root)
         config.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        _make_private(config.data_root / "containers", config.data_root / "volumes")
         mountspace.prepare_mounts(config.data_root, config.exec_root)
         netns.prepare(config.exec_root)
         machine = probe(config.runtime, config.seccomp_profile)
@@ -224,6 +226,13 @@ class Engine:
             for item in self._intent.containers.values()
             if item.image_id == image_id
         )
+
+
+def _make_private(*folders: Path) -> None:
+    """For root alone: what containers write there, programs that run as root too, is none of the host's users'."""
+    for folder in folders:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
 
 
 async def _logged(deed: Awaitable[None]) -> None:
