@@ -177,7 +177,8 @@ class Waiting(Generic[A]):
     def register(self, container_id: str) -> asyncio.Future[A | None]:
         """A place in the queue, filled at the start or by ``give_up``."""
         future: asyncio.Future[A | None] = asyncio.get_running_loop().create_future()
-        self._futures[container_id].append(future)
+        living = [each for each in self._futures[container_id] if not each.done()]  # clients may come and go
+        self._futures[container_id] = [*living, future]
         return future
 
     async def connect(self, container_id: str, attach: Callable[[], Awaitable[A]]) -> None:

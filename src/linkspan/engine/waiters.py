@@ -17,7 +17,8 @@ class Waiters:
     def register(self, container_id: str, condition: WaitCondition) -> asyncio.Future[int]:
         """From now on; nothing that happens later is missed."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting[container_id].append((condition, future))
+        living = [each for each in self._waiting[container_id] if not each[1].done()]  # clients may come and go
+        self._waiting[container_id] = [*living, (condition, future)]
         return future
 
     def settle(self, container_id: str, exit_code: int, *conditions: WaitCondition) -> None:
