@@ -451,9 +451,22 @@ def test_a_bind_may_follow_what_the_host_mounts_later(client: Client) -> None:
         mounts = mounts_inside(pid_of(client, "it"))
         assert "/here/later" in mounts
         assert "/apart/later" not in mounts
-        assert client.inspect("it")["Mounts"][0]["Propagation"] == "rslave"
+        modes = {mount["Destination"]: mount["Propagation"] for mount in client.inspect("it")["Mounts"]}
+        assert modes == {"/here": "rslave", "/apart": "rprivate"}
     finally:
         subprocess.run(["umount", folder / "later"], check=True)
+
+
+def test_what_the_host_mounts_after_the_daemons_start_can_be_bound(linkspan: Client, tmp_path: Path) -> None:
+    linkspan.sleeper("first")
+    subprocess.run(["mount", "-t", "tmpfs", "--make-private", "later", tmp_path], check=True)
+    try:
+        (tmp_path / "file").write_text("on the new mount")
+        assert linkspan.output("cat /here/file", "-v", f"{tmp_path}:/here") == "on the new mount"
+        assert linkspan("exec", "first", "echo", "alive") == "alive\n"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert linkspan.output("ls /here", "-v", f"{tmp_path}:/here") == ""
 
 
 def test_bad_mounts_are_refused(client: Client, tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ class House:
             tty=asked.tty,
             open_stdin=asked.open_stdin,
             stdin_once=asked.stdin_once,
+            binds=bool(mounts),
             log_path=self.log,
         )
 
@@ -701,6 +702,30 @@ def test_where_the_root_is_no_mount_point_runtimes_live_under_a_bind_of_it(
         changed = msgspec.structs.replace(machine, root_is_mount_point=False)
         house.runtime = Runtime(house.exec_root, INSTANCE, changed)
         assert await house.run("true") == 0
+
+    tell(story)
+
+
+@pytest.mark.parametrize("is_mount_point", [True, False], ids=["root is a mount point", "root is none"])
+def test_a_mount_made_after_the_first_container_is_seen_by_the_next(
+    tell: Callable[[Story], None], machine: Machine, tmp_path: Path, is_mount_point: bool
+) -> None:
+    place = tmp_path / "later"
+    place.mkdir()
+    bound = ResolvedMount(mount=Mount(kind="bind", target="/data"), source=str(place))
+
+    async def story(house: House) -> None:
+        house.runtime.close()
+        changed = msgspec.structs.replace(machine, root_is_mount_point=is_mount_point)
+        house.runtime = Runtime(house.exec_root, INSTANCE, changed)
+        assert await house.run("sh", "-c", "[ -e /data/file ]", mounts=(bound,)) == 1
+        subprocess.run(["mount", "-t", "tmpfs", "--make-private", "later", place], check=True)
+        try:
+            (place / "file").touch()
+            assert await house.run("sh", "-c", "[ -e /data/file ]", mounts=(bound,)) == 0
+        finally:
+            subprocess.run(["umount", place], check=True)
+        assert await house.run("sh", "-c", "[ -e /data/file ]", mounts=(bound,)) == 1
 
     tell(story)
 

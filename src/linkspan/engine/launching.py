@@ -101,6 +101,7 @@ class Launching:
             tty=spec.tty,
             open_stdin=spec.open_stdin,
             stdin_once=spec.stdin_once,
+            binds=any(mount.kind == "bind" for mount in spec.mounts),
             log_path=log_path,
             log_max=_log_limit(spec.log.options.get("max-size", "")),
         )

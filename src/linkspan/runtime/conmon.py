@@ -41,6 +41,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     open_stdin: bool = False
     stdin_once: bool = False
     """The container's stdin closes when the attached client closes its own."""
+    binds: bool = False
+    """Host paths are bound, which may lie on mounts that are newer than the daemon."""
     log_path: Path | None = None
     """None: keep no log."""
     log_max: int = 0

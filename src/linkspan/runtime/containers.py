@@ -128,6 +128,8 @@ class Runtime:
         """
         if launch.id in self._monitors:
             raise Conflict(f"container {launch.id[:12]} exists already in the runtime", whose=launch.id)
+        if launch.binds:
+            await self._launcher.follow_mounts()
         bundle = self._bundles / launch.id
         await self._sweep(launch.id, launch.cgroups_path)
         bundle.mkdir(mode=0o700)

@@ -57,8 +57,19 @@ class Launcher:
     def __init__(self, hidden: tuple[str, ...] = (), rebase: Path | None = None) -> None:
         self._hidden = hidden
         self._rebase = rebase
-        self._entered = False
+        self._home: mountspace.Home | None = None
+        """Where the thread came from; None: it has not gone anywhere."""
+        self._known: frozenset[tuple[str, str, str]] = frozenset()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+
+    async def follow_mounts(self) -> None:
+        """Sees to it that what starts next sees what the host has mounted and unmounted meanwhile.
+
+        A slave namespace follows shared mounts only, and without systemd ``/`` is private as a rule: there it is made
+        anew when something has changed. Takes some milliseconds where there are hundreds of mounts.
+        RuntimeFailure when the kernel refuses.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._follow)
 
     async def spawn(
         self,
@@ -110,7 +121,20 @@ class Launcher:
         """Ends the thread. What it started goes on."""
         self._thread.shutdown(wait=True)
 
+        if self._home is not None:
+            self._home.close()
+
     def _enter(self) -> None:
-        if not self._entered and (self._hidden or self._rebase):
+        if self._home is None and (self._hidden or self._rebase):
+            self._home = mountspace.Home()
+            self._known = mountspace.unshared_mounts()
             mountspace.enter_slave(self._hidden, self._rebase)
-        self._entered = True
+
+    def _follow(self) -> None:
+        if self._home is None:
+            return
+        now = mountspace.unshared_mounts()
+        if now != self._known:
+            self._home.enter()
+            mountspace.enter_slave(self._hidden, self._rebase)
+            self._known = now

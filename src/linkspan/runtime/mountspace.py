@@ -92,6 +92,33 @@ def release_mounts(*folders: Path) -> None:
                 break
 
 
+class Home:
+    """The mount namespace and the root of the *calling thread*, to come back to."""
+
+    def __init__(self) -> None:
+        self._namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def enter(self) -> None:
+        """Moves the calling thread there, out of a namespace of its own. RuntimeFailure when the kernel refuses."""
+        if _libc.setns(self._namespace, CLONE_NEWNS):
+            raise _failure("come back from a mount namespace")
+        os.fchdir(self._root)
+        os.chroot(".")  # setns went to the root of the machine, which is not ours in a chroot
+
+    def close(self) -> None:
+        """Lets both go."""
+        os.close(self._namespace)
+        os.close(self._root)
+
+
+def unshared_mounts() -> frozenset[tuple[str, str, str]]:
+    """(device, root, point) of those of the process's mounts of which no other namespace learns. Not the pins."""
+    text = Path(f"/proc/{os.getpid()}/mountinfo").read_text(errors="surrogateescape")
+    found = (entry for entry in parse_mounts(text) if not entry.shared and entry.kind != "nsfs")
+    return frozenset((entry.device, entry.root, entry.point) for entry in found)
+
+
 def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
     """Moves the *calling thread* into a new mount namespace that follows the present one.
 
