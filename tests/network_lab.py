@@ -209,6 +209,8 @@ class Outside:
             (here, UPLINK, HOST4, HOST6, OUTSIDE4, OUTSIDE6),
             (there, "eth0", OUTSIDE4, OUTSIDE6, HOST4, HOST6),
         ):
+            # a router asks for neighbours from its link-local address, once it is sure of that
+            run("sysctl", "-w", f"net.ipv6.conf.{link}.dad_transmits=0")
             run("ip", "addr", "add", f"{own4}/24", "dev", link)
             run("ip", "addr", "add", f"{own6}/64", "dev", link, "nodad")
             run("ip", "link", "set", "dev", link, "up")
