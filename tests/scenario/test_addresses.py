@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -246,3 +248,60 @@ def test_a_refused_start_uses_up_no_address(wide: Daemon) -> None:
     assert free(wide, "wide") == 253
     assert wide.run(LINKSPAN, "run", "--network", "wide", "--ip", "10.81.0.255", "busybox", "true").returncode == 125
     assert free(wide, "wide") == 253
+
+
+# --- many at once --------------------------------------------------------------------------------------------------
+
+
+def together(daemon: Daemon, count: int, target: str, body: Json = None) -> list[int]:
+    """Sends as many requests at once, ``{}`` in the target or in a name being their number; their statuses."""
+
+    def ask(number: int) -> int:
+        filled = json.loads(json.dumps(body).replace("{}", str(number)))
+        try:
+            EngineApi(daemon.socket)("POST", target.replace("{}", str(number)), filled)
+        except Refused as refusal:
+            return refusal.status
+        return 200
+
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(ask, range(count)))
+
+
+def test_starts_at_once_share_the_addresses_without_a_clash(lab: Daemon) -> None:
+    lab.linkspan("network", "create", "--subnet", "10.85.0.0/28", "--ipv6", "--subnet", "fd85::/64", "crowd")
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "crowd"}}
+    assert together(lab, 16, "/containers/create?name=box{}", body) == [200] * 16
+    assert together(lab, 16, "/containers/box{}/start") == [200] * 13 + [409] * 3
+    members: Json = EngineApi(lab.socket)("GET", "/networks/crowd")["Containers"]
+    assert len({item["IPv4Address"] for item in members.values()}) == 13
+    assert len({item["IPv6Address"] for item in members.values()}) == 13
+    assert free(lab, "crowd") == 0
+
+
+def test_of_networks_created_at_once_with_one_name_one_is_made(lab: Daemon) -> None:
+    assert together(lab, 8, "/networks/create", {"Name": "web"}) == [200] + [409] * 7
+    assert together(lab, 8, "/networks/create", {"Name": "web{}"}) == [200] * 8
+    found: list[Json] = EngineApi(lab.socket)("GET", "/networks")
+    subnets = [item["IPAM"]["Config"][0]["Subnet"] for item in found if item["Driver"] == "bridge"]
+    assert len(set(subnets)) == len(subnets) == 10
+
+
+def test_a_network_that_is_removed_while_containers_start_on_it_is_whole_or_gone(lab: Daemon) -> None:
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "web"}}
+    for attempt in range(5):
+        lab.linkspan("network", "create", "--subnet", "10.86.0.0/24", "web")
+        together(lab, 4, f"/containers/create?name=box{attempt}-{{}}", body)
+        with ThreadPoolExecutor(1) as pool:
+            starts = pool.submit(together, lab, 4, f"/containers/box{attempt}-{{}}/start")
+            removal = lab.run(LINKSPAN, "network", "rm", "web")
+            statuses = starts.result()
+        if removal.returncode == 0:
+            assert statuses == [404] * 4
+            assert "br-" not in str(picture(lab)["links"])
+            continue
+        assert 200 in statuses
+        members: Json = EngineApi(lab.socket)("GET", "/networks/web")["Containers"]
+        assert len(members) == statuses.count(200)
+        lab.linkspan("rm", "-f", *lab.linkspan("ps", "-aq").split())
+        lab.linkspan("network", "rm", "web")

@@ -135,6 +135,22 @@ def test_settings_that_mean_nothing_are_refused_by_name(tmp_path: Path, options:
         daemon.erase()
 
 
+def test_the_mtu_follows_the_hosts_way_out(launch: Launch) -> None:
+    def narrow(daemon: Daemon) -> None:
+        world = Outside(daemon)
+        daemon.namespace.run("ip", "link", "set", "dev", "up0", "mtu", "1380")
+        worlds.append(world)
+
+    worlds: list[Outside] = []
+    daemon = launch(prepare=narrow)
+    sleeper(daemon, "box")
+    daemon.linkspan("network", "create", "web")
+    daemon.linkspan("network", "connect", "web", "box")
+    for interface in ("eth0", "eth1"):
+        assert "mtu 1380" in inside(daemon, "box", "ip", "link", "show", interface)
+    worlds[0].close()
+
+
 # --- automatic subnets ---------------------------------------------------------------------------------------------
 
 

@@ -249,6 +249,51 @@ def test_partners_of_partners_share_the_one_sandbox(web: Daemon) -> None:
     assert view(web, "third")[1] == "addr:10.90.0.3"
 
 
+def test_the_last_partner_of_a_removed_owner_may_restart_in_place(web: Daemon) -> None:
+    sleeper(web, "owner", "--network", "web")
+    joined(web, "guest", "owner")
+    web.linkspan("rm", "-f", "owner")
+    before = view(web, "guest")
+    web.linkspan("restart", "-t", "0", "guest")
+    assert view(web, "guest") == before
+
+
+def test_a_renamed_owner_is_still_the_owner(web: Daemon) -> None:
+    sleeper(web, "owner", "--network", "web")
+    joined(web, "guest", "owner")
+    web.linkspan("rename", "owner", "boss")
+    web.linkspan("restart", "-t", "0", "guest")
+    assert view(web, "guest") == view(web, "boss")
+    web.linkspan("stop", "boss", "guest")
+    web.linkspan("start", "guest")
+    assert endpoint(web, "boss", "web")["IPAddress"] == view(web, "guest")[1].removeprefix("addr:")
+
+
+def test_an_owner_rejoins_its_sandbox_after_the_daemon_was_killed(web: Daemon) -> None:
+    sleeper(web, "owner", "--network", "web", "--ip", "10.90.0.50")
+    joined(web, "guest", "owner")
+    web.linkspan("stop", "owner")
+    before = view(web, "guest")
+    web.restart(signal.SIGKILL)
+    assert view(web, "guest") == before
+    assert "(guest)" in web.refused("network", "rm", "web", status=1)
+    web.linkspan("start", "owner")
+    assert view(web, "owner") == before
+
+
+def test_a_static_address_is_held_by_an_owner_that_is_stopped_while_its_partner_runs(web: Daemon) -> None:
+    sleeper(web, "owner", "--network", "web", "--ip", "10.90.0.50")
+    joined(web, "guest", "owner")
+    web.linkspan("stop", "owner")
+    idle(web, "rival", "--network", "web", "--ip", "10.90.0.50")
+    assert "is held by container owner" in web.refused("start", "rival", status=1)
+    web.linkspan("rm", "-f", "owner")
+    assert "is held by container owner" in web.refused("start", "rival", status=1)
+    web.linkspan("stop", "guest")
+    web.linkspan("start", "rival")
+    assert address4(web, "rival", "web") == "10.90.0.50"
+
+
 def test_partners_of_hosted_and_of_lone_containers(web: Daemon) -> None:
     sleeper(web, "hosted", "--network", "host")
     joined(web, "guest", "hosted")
@@ -260,16 +305,19 @@ def test_partners_of_hosted_and_of_lone_containers(web: Daemon) -> None:
     assert names == ["lo"]
 
 
-def test_a_partner_with_a_restart_policy_stays_in_the_sandbox(web: Daemon) -> None:
+def test_a_partner_that_is_restarted_again_and_again_keeps_the_sandbox_by_itself(web: Daemon) -> None:
     sleeper(web, "owner", "--network", "web")
-    joined(web, "guest", "owner")
-    web.linkspan(
-        *("run", "-d", "--name", "phoenix", "--network", "container:owner", "--restart", "always"),
-        *("busybox", "sh", "-c", "sleep 0.2; exit 1"),
-    )
+    script = "ifconfig eth0 | grep 'inet addr'; readlink /proc/self/ns/net; sleep 0.1; exit 1"
+    options = ("--network", "container:owner", "--restart", "always", "--name", "phoenix")
+    web.linkspan("run", "-d", *options, "busybox", "sh", "-c", script)
     web.linkspan("stop", "owner")
-    eventually(lambda: int(web.linkspan("inspect", "-f", "{{.RestartCount}}", "phoenix")) >= 2, "the partner restarts")
-    assert view(web, "guest")[1] == "addr:10.90.0.2"
+    deaths = "{{.RestartCount}}"
+    eventually(lambda: int(web.linkspan("inspect", "-f", deaths, "phoenix")) >= 3, "the partner restarts")
+    namespaces = {line for line in web.linkspan("logs", "phoenix").splitlines() if line.startswith("net:")}
+    assert len(namespaces) == 1
+    assert endpoint(web, "owner", "web")["IPAddress"] == "10.90.0.2"
+    web.linkspan("stop", "phoenix")
+    assert endpoint(web, "owner", "web")["IPAddress"] == ""
 
 
 # --- network rm and containers that do not run ---------------------------------------------------------------------
