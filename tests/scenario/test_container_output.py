@@ -118,7 +118,7 @@ def test_a_container_without_a_log_says_so(client: Client) -> None:
 
 def test_a_log_can_be_limited(client: Client) -> None:
     text = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo end"
-    client.script("it", text, "--log-opt", "max-size=10k", "--log-opt", "max-file=1")
+    client.script("it", text, "--log-opt", "max-size=10kb", "--log-opt", "max-file=1")
     client("wait", "it")
     shown = client("logs", "it")
     assert shown.endswith("end\n")

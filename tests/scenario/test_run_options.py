@@ -480,6 +480,8 @@ def test_bad_mounts_are_refused(client: Client, tmp_path: Path) -> None:
         ("--mount", "type=tmpfs,src=x,dst=/a"),
         ("--mount", f"type=bind,src={tmp_path}"),
         ("--tmpfs", "relative"),
+        ("--tmpfs", "/a:nonsense"),
+        ("--tmpfs", "/a:size=nonsense"),
         ("-v", "bad%name:/a"),
     ):
         said = client.refused("run", "--rm", *words, *TRUE, status=125)
@@ -550,6 +552,9 @@ def test_what_cannot_be_honoured_is_refused_and_not_forgotten(client: Client) ->
         ("--storage-opt", "size=1g"),
         ("--userns", "private"),
         ("--log-driver", "syslog"),
+        ("--log-opt", "nonsense=1"),
+        ("--log-opt", "max-size=nonsense"),
+        ("--link", "x:y"),
         ("--runtime", "nonsense"),
         ("--isolation", "hyperv") if client.is_docker else ("--volume-driver", "nonsense", "-v", "x:/x"),
     ):

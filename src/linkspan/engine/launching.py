@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from linkspan.engine.config import DaemonConfig
@@ -25,7 +26,8 @@ from linkspan.runtime.spec import SpecInput, build, network_sysctls
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 LOG_NAME = "container.log"
-SIZES = {"k": 1024, "m": 1024**2, "g": 1024**3}
+UNITS = ("", "k", "m", "g", "t", "p")
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 
 
 class Launching:
@@ -165,10 +167,10 @@ def check_source(mount: Mount) -> None:
 
 
 def _log_limit(text: str) -> int:
-    """``--log-opt max-size``: bytes with k, m or g; 0 is no limit."""
+    """``--log-opt max-size``: bytes, or ``10m``, ``1.5g``, ``64kb``; 0 is no limit."""
     if not text or text == "-1":
         return 0
-    number, unit = (text[:-1], text[-1].lower()) if text[-1].isalpha() else (text, "")
-    if not number.isdigit() or (unit and unit not in SIZES):
+    match = SIZE.fullmatch(text)
+    if match is None:
         raise InvalidRequest(f"invalid log option max-size={text}", remedy="give bytes, or a number with k, m or g")
-    return int(number) * SIZES.get(unit, 1)
+    return int(float(match[1]) * 1024 ** UNITS.index(match[2].lower()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from linkspan.api.wire import limits, mounts, network_modes, ports, security, signals
+from linkspan.api.wire import limits, mounts, network_modes, ports, security, signals, sizes
 from linkspan.api.wire.container_types import (
     ContainerCreate,
     ContainerUpdate,
@@ -25,6 +25,19 @@ from linkspan.model.container import (
 DEFAULT_SHM = 64 * 1024 * 1024
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*")
 _SYSCTL = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-/]*")
+_LOG_SIZE = "max-size"
+_IDLE_LOG_OPTIONS = (
+    "max-file",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "mode",
+    "max-buffer-size",
+)
+"""Options of json-file that are known and do nothing here (moby, daemon/logger/jsonfilelog)."""
 _RUNTIMES = ("", "runc", "crun", "io.containerd.runc.v2")
 
 
@@ -80,7 +93,7 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
         cgroup_parent=_one_word(host.cgroup_parent, "cgroup parent") if host.cgroup_parent else "",
         shm_size=_shm_size(host.shm_size),
         oom_score_adj=_oom_score(host.oom_score_adj),
-        log=_log(host.log_config),
+        log=_log(host.log_config, warnings),
         port_bindings=ports.bindings(host.port_bindings),
         publish_all=host.publish_all_ports,
         links=tuple(host.links),
@@ -233,8 +246,15 @@ def _oom_score(score: int) -> int:
     return score
 
 
-def _log(setting: LogSetting) -> LogConfig:
+def _log(setting: LogSetting, warnings: list[str]) -> LogConfig:
     driver = setting.type or "json-file"
     if driver not in ("json-file", "none"):
         raise NotSupported(f"log driver {driver!r} is not supported; use json-file or none")
+    for name, value in setting.config.items():
+        if driver == "none" or name not in (_LOG_SIZE, *_IDLE_LOG_OPTIONS):
+            raise InvalidRequest(f"unknown log opt {name!r} for {driver} log driver")
+        if name == _LOG_SIZE and value != "-1":
+            sizes.size(value, f"log opt {name}")
+        elif name in _IDLE_LOG_OPTIONS and not (name == "max-file" and value == "1"):
+            warnings.append(f"log opt {name} has no effect: a log that reaches its max-size is begun anew")
     return LogConfig(driver=driver, options=setting.config)

@@ -13,6 +13,12 @@ from linkspan.model.container import Mount
 
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_TMPFS_VALUES = frozenset({"size", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+_TMPFS_SWITCHES = frozenset(
+    "rw ro suid nosuid dev nodev exec noexec sync async dirsync mand nomand atime noatime diratime nodiratime "
+    "relatime norelatime strictatime nostrictatime private rprivate slave rslave shared rshared".split()
+)
+"""tmpfs(5), and what mount(8) takes for every file system."""
 _IGNORED = frozenset({"rw", "z", "Z", "consistent", "cached", "delegated", "copy", ""})
 """Options of ``-v`` that change nothing here: labels for SELinux, hints for other systems, defaults."""
 
@@ -98,8 +104,10 @@ def tmpfs(target: str, options: str) -> Mount:
             total = size(value, f"tmpfs option {option!r}")
         elif name == "mode":
             mode = _octal(value, option)
-        else:
+        elif (name in _TMPFS_VALUES and value) or option in _TMPFS_SWITCHES:
             rest.append(option)
+        else:
+            raise InvalidRequest(f"invalid tmpfs option {option!r}")
     return Mount(
         kind="tmpfs",
         target=_target(target, target),
