@@ -49,6 +49,8 @@ from linkspan.runtime.resources import limits
 
 CUT_AFTER = 1.0
 """Seconds after SIGKILL until clients that do not read lose the rest of the output."""
+ACCEPT_TRIES, ACCEPT_PAUSE = 1000, 0.001
+"""Looks, and seconds between them, until conmon takes in a client: one that does not read may be blocking it."""
 KILL_PATIENCE = 10.0
 """Seconds after SIGKILL until a container that still exists is an error."""
 CGROUP_TRIES, CGROUP_PAUSE = 20, 0.05
@@ -216,10 +218,20 @@ class Runtime:
         return cgroups.usage(self.machine.facts.cgroups, self._of(container).cgroups_path)
 
     async def attach(self, container: str) -> Attachment:
-        """A connection to its stdio, from its creation to its end. Conflict when it has ended."""
+        """A connection to its stdio, from its creation to its end. Conflict when it has ended.
+
+        Returns when conmon has taken the connection in: it takes one a turn, and what the container says before
+        that would be lost to this client.
+        """
         monitor = self._of(container)
         once = (monitor.bundle / "stdin-once").exists()
-        client = attachment.connect(monitor.bundle, monitor.parked if once else None)
+        async with monitor.attaching:
+            before = processes.sockets(monitor.created.monitor_pid)
+            client = attachment.connect(monitor.bundle, monitor.parked if once else None)
+            for _ in range(ACCEPT_TRIES):
+                if not processes.sockets(monitor.created.monitor_pid) <= before:
+                    break
+                await asyncio.sleep(ACCEPT_PAUSE)
         monitor.attachments.add(client)
         return client
 

@@ -42,6 +42,8 @@ class Monitor:
         """Attachments that only stay so that the container keeps its stdin."""
         self.attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
         """The clients' connections to the container's conmon and to those of its execs."""
+        self.attaching = asyncio.Lock()
+        """One client attaches at a time, so that each knows its own connection."""
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._exit_file = exit_file
         self._pidfd: int | None = None

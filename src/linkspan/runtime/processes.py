@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -32,6 +33,17 @@ def mentions(pid: int, word: str) -> bool:
         return pid > 0 and word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def sockets(pid: int) -> frozenset[str]:
+    """The sockets that a process holds, as /proc/PID/fd names them; empty when it is gone or not ours to look at."""
+    folder = f"/proc/{pid}/fd"
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(os.readlink(f"{folder}/{name}"))
+    return frozenset(item for item in found if item.startswith("socket:"))
 
 
 def open_process(pid: int, started: int) -> int | None:
