@@ -90,6 +90,11 @@ def fetches(daemon: Daemon, container: str, address: str, port: int) -> str:
     return daemon.run(LINKSPAN, "exec", container, *fetch).stdout.strip()
 
 
+def inspected(daemon: Daemon, name: str) -> Json:
+    """A network as the API shows it."""
+    return EngineApi(daemon.socket)("GET", f"/networks/{name}")
+
+
 # --- the kernel ----------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import pytest
 from container_lab import Client
 from daemons import LINKSPAN, Daemon, Launch
 from engine_api import EngineApi
+from network_lab import idle, sleeper
 
 NEWER_DOCKER = 28
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -99,6 +100,18 @@ def lab(module_daemon: Daemon) -> Iterator[Daemon]:
     """The module's daemon, empty before each test: no containers, no networks but the predefined ones."""
     yield module_daemon
     emptied(module_daemon)
+
+
+@pytest.fixture
+def several(lab: Daemon) -> Daemon:
+    """The module's daemon with four networks: ``web1`` in use, ``web2`` named by a stopped container, two unused."""
+    lab.linkspan("network", "create", "--label", "tier=front", "web1")
+    lab.linkspan("network", "create", "--label", "tier=back", "--internal", "web2")
+    lab.linkspan("network", "create", "--ipv6", "lone10")
+    lab.linkspan("network", "create", "--ipv4=false", "--ipv6", "lone9")
+    sleeper(lab, "user", "--network", "web1")
+    idle(lab, "sleeping", "--network", "web2")
+    return lab
 
 
 @pytest.fixture

@@ -1,37 +1,15 @@
-"""Networks as people keep them: create, ls, inspect, rm and prune, with ``linkspan`` and with the real ``docker``."""
+"""Networks as people keep them: create, rm and prune, with ``linkspan`` and with the real ``docker``."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-
 import pytest
 
+from container_lab import Client
 from daemons import LINKSPAN, Daemon
 from engine_api import EngineApi, Refused
-from network_lab import Json, addresses, elements, endpoint, idle, links, sentence, sleeper
+from network_lab import addresses, elements, endpoint, inspected, links, sentence, sleeper
 
 pytestmark = pytest.mark.scenario
-
-Client = Callable[..., str]
-HAS_DOCKER = shutil.which("docker") is not None
-needs_docker = pytest.mark.skipif(not HAS_DOCKER, reason="no docker client here")
-
-
-@pytest.fixture(params=["linkspan", pytest.param("docker", marks=needs_docker)])
-def program(request: pytest.FixtureRequest) -> str:
-    return LINKSPAN if request.param == "linkspan" else "docker"
-
-
-@pytest.fixture
-def client(program: str, lab: Daemon) -> Client:
-    return lab.linkspan if program == LINKSPAN else lab.docker
-
-
-def inspected(daemon: Daemon, name: str) -> Json:
-    return EngineApi(daemon.socket)("GET", f"/networks/{name}")
-
 
 # --- the predefined ones -------------------------------------------------------------------------------------------
 
@@ -42,10 +20,10 @@ def test_the_predefined_networks_are_there_from_the_start(client: Client) -> Non
 
 
 @pytest.mark.parametrize("name", ["bridge", "host", "none"])
-def test_a_predefined_network_cannot_be_removed(lab: Daemon, program: str, name: str) -> None:
+def test_a_predefined_network_cannot_be_removed(lab: Daemon, client: Client, name: str) -> None:
     identity = inspected(lab, name)["Id"]
     for reference in (name, identity, identity[:12]):
-        done = lab.run(program, "network", "rm", reference)
+        done = client.run("network", "rm", reference)
         assert done.returncode == 1
         assert f"{name} is a pre-defined network and cannot be removed" in done.stderr
     with pytest.raises(Refused) as refusal:
@@ -55,9 +33,9 @@ def test_a_predefined_network_cannot_be_removed(lab: Daemon, program: str, name:
     assert inspected(lab, name)["Id"] == identity
 
 
-def test_there_is_one_host_network_and_one_null_network_only(lab: Daemon, program: str) -> None:
+def test_there_is_one_host_network_and_one_null_network_only(lab: Daemon, client: Client) -> None:
     for driver, name in (("host", "host"), ("null", "none")):
-        done = lab.run(program, "network", "create", "--driver", driver, "second")
+        done = client.run("network", "create", "--driver", driver, "second")
         assert done.returncode == 1
         assert (
             sentence(done.stderr)
@@ -152,10 +130,10 @@ def test_a_subnet_of_any_place_can_be_asked_for_by_its_size(lab: Daemon) -> None
     assert inspected(lab, "small")["IPAM"]["Config"][0]["Subnet"].endswith("/26")
 
 
-def test_options_of_others_are_kept_with_a_warning(lab: Daemon, program: str) -> None:
-    done = lab.run(program, "network", "create", "--opt", "org.example.colour=blue", "--ipam-opt", "speed=9", "web")
+def test_options_of_others_are_kept_with_a_warning(lab: Daemon, client: Client) -> None:
+    done = client.run("network", "create", "--opt", "org.example.colour=blue", "--ipam-opt", "speed=9", "web")
     assert done.returncode == 0
-    if program == LINKSPAN:  # docker prints no warnings of networks
+    if not client.is_docker:  # docker prints no warnings of networks
         assert "option org.example.colour is kept and has no effect" in done.stderr
         assert "IPAM option speed is kept and has no effect" in done.stderr
     assert inspected(lab, "web")["Options"] == {"org.example.colour": "blue"}
@@ -180,180 +158,13 @@ def test_names_of_interfaces_inside_can_be_chosen(lab: Daemon) -> None:
     assert "lan0" in lab.linkspan("exec", "box", "ip", "link")
 
 
-# --- ls ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def several(lab: Daemon) -> Daemon:
-    lab.linkspan("network", "create", "--label", "tier=front", "web1")
-    lab.linkspan("network", "create", "--label", "tier=back", "--internal", "web2")
-    lab.linkspan("network", "create", "--ipv6", "lone10")
-    lab.linkspan("network", "create", "--ipv4=false", "--ipv6", "lone9")
-    sleeper(lab, "user", "--network", "web1")
-    idle(lab, "sleeping", "--network", "web2")
-    return lab
-
-
-EVERY_FILTER = [
-    (["driver=bridge"], "bridge lone10 lone9 web1 web2"),
-    (["driver=host"], "host"),
-    (["driver=null"], "none"),
-    (["driver=host", "driver=null"], "host none"),
-    (["driver=overlay"], ""),
-    (["label=tier"], "web1 web2"),
-    (["label=tier=front"], "web1"),
-    (["label=tier=front", "label=tier=back"], ""),
-    (["label=tier=front", "label=tier"], "web1"),
-    (["name=web"], "web1 web2"),
-    (["name=^web1$"], "web1"),
-    (["name=web1", "name=lone9"], "lone9 web1"),
-    (["name=nothing"], ""),
-    (["scope=local"], "bridge host lone10 lone9 none web1 web2"),
-    (["scope=swarm"], ""),
-    (["type=builtin"], "bridge host none"),
-    (["type=custom"], "lone10 lone9 web1 web2"),
-    (["dangling=true"], "lone10 lone9 web2"),
-    (["dangling=1"], "lone10 lone9 web2"),
-    (["dangling=false"], "bridge host none web1"),
-    (["type=custom", "dangling=false", "driver=bridge"], "web1"),
-]
-
-
-def test_ls_knows_every_filter(several: Daemon) -> None:
-    found = {}
-    for wanted, _ in EVERY_FILTER:
-        words = [word for each in wanted for word in ("--filter", each)]
-        found[tuple(wanted)] = set(several.linkspan("network", "ls", "--format", "{{.Name}}", *words).split())
-        if HAS_DOCKER:
-            docker = set(several.docker("network", "ls", "--format", "{{.Name}}", *words).split())
-            assert docker == found[tuple(wanted)]
-    assert found == {tuple(wanted): set(names.split()) for wanted, names in EVERY_FILTER}
-
-
-def test_ls_finds_a_network_by_its_id(several: Daemon) -> None:
-    identity = inspected(several, "web1")["Id"]
-    for text in (identity, identity[:12], identity[:5]):
-        assert several.linkspan("network", "ls", "-q", "--no-trunc", "--filter", f"id={text}").split() == [identity]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "said"),
-    [
-        ("colour=blue", "invalid filter 'colour'"),
-        ("dangling=perhaps", "invalid filter 'dangling=perhaps'"),
-        ("type=special", "invalid filter 'type=special'"),
-    ],
-)
-def test_ls_refuses_a_filter_that_means_nothing(lab: Daemon, program: str, wanted: str, said: str) -> None:
-    done = lab.run(program, "network", "ls", "--filter", wanted)
-    assert done.returncode == 1
-    assert said in sentence(done.stderr)
-
-
-ALIKE = [
-    (),
-    ("-q",),
-    ("--quiet", "--no-trunc"),
-    ("--no-trunc",),
-    ("--format", "json"),
-    ("--format", "{{json .}}"),
-    ("--format", "table"),
-    ("--format", "table {{.Name}}\t{{.Driver}}\t{{.Labels}}"),
-    ("--format", "{{.ID}} {{.Name}} {{.Driver}} {{.Scope}} {{.IPv4}} {{.IPv6}} {{.Internal}}"),
-    ("--format", '{{.Name}} {{.Labels}} {{.Label "tier"}} {{.CreatedAt}}'),
-    ("--format", '{{range $i, $x := split .Labels ","}}{{$i}}={{$x}};{{end}}'),
-    ("--format", "{{upper .Name}}", "--filter", "type=custom"),
-    ("--filter", "name=nothing"),
-    ("-q", "--filter", "name=nothing"),
-]
-
-
-@needs_docker
-@pytest.mark.newer_docker
-def test_ls_prints_what_docker_prints(several: Daemon) -> None:
-    for words in ALIKE:
-        assert several.linkspan("network", "ls", *words) == several.docker("network", "ls", *words), words
-
-
-def test_ls_sorts_by_name_as_people_count(several: Daemon) -> None:
-    names = several.linkspan("network", "ls", "--format", "{{.Name}}").split()
-    assert names == ["bridge", "host", "lone9", "lone10", "none", "web1", "web2"]
-
-
-# --- inspect -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.newer_docker
-def test_inspect_prints_the_found_ones_and_names_the_missing_one(several: Daemon, program: str) -> None:
-    done = several.run(program, "network", "inspect", "web1", "missing", "host")
-    assert done.returncode == 1
-    assert [item["Name"] for item in json.loads(done.stdout)] == ["web1", "host"]
-    assert sentence(done.stderr) == "network missing not found"
-
-    done = several.run(program, "network", "inspect", "missing", "gone", "web2", "--format", "{{.Name}}")
-    assert done.returncode == 1
-    assert done.stdout.split() == ["web2"]
-    assert [sentence(line) for line in done.stderr.splitlines()] == [
-        "network missing not found",
-        "network gone not found",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("layout", "shown"),
-    [
-        ("{{.Name}} {{.Driver}} {{.Internal}}", "web2 bridge true"),
-        ("{{range .IPAM.Config}}{{.Gateway}}{{end}}", "172.19.0.1"),
-        ("{{(index .IPAM.Config 0).Subnet}}", "172.19.0.0/16"),
-        ('{{index .Labels "tier"}}', "back"),
-        ("{{json .Labels}}", '{"tier":"back"}'),
-        ("{{.EnableIPv4}} {{.EnableIPv6}}", "true false"),
-        ("{{len .Containers}}", "0"),
-    ],
-)
-@pytest.mark.newer_docker
-def test_inspect_takes_templates(several: Daemon, program: str, layout: str, shown: str) -> None:
-    assert several.run(program, "network", "inspect", "--format", layout, "web2").stdout.strip() == shown
-
-
-def test_templates_may_call_the_id_as_go_does(lab: Daemon, client: Client) -> None:
-    identity = inspected(lab, "bridge")["Id"]
-    for name in ("ID", "Id"):
-        assert client("network", "inspect", "--format", f"{{{{.{name}}}}}", "bridge").strip() == identity
-
-
-@needs_docker
-@pytest.mark.newer_docker
-def test_inspect_prints_what_docker_prints(several: Daemon) -> None:
-    names = ("bridge", "host", "none", "web1", "web2", "lone9", "lone10")
-    assert json.loads(several.linkspan("network", "inspect", *names)) == json.loads(
-        several.docker("network", "inspect", *names)
-    )
-
-
-def test_inspect_shows_who_is_on_the_network_and_how_full_it_is(several: Daemon) -> None:
-    found = inspected(several, "web1")
-    (identity, member), *others = found["Containers"].items()
-    assert others == []
-    assert several.inspect("user")["Id"] == identity
-    place = endpoint(several, "user", "web1")
-    assert member == {
-        "Name": "user",
-        "EndpointID": place["EndpointID"],
-        "MacAddress": place["MacAddress"],
-        "IPv4Address": f"{place['IPAddress']}/16",
-        "IPv6Address": "",
-    }
-    assert found["Status"]["IPAM"]["Subnets"]["172.18.0.0/16"] == {"IPsInUse": 1, "DynamicIPsAvailable": 65532}
-
-
 # --- rm and prune --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.newer_docker
-def test_rm_goes_on_after_a_failure_and_then_fails(several: Daemon, program: str) -> None:
+def test_rm_goes_on_after_a_failure_and_then_fails(several: Daemon, client: Client) -> None:
     identity = inspected(several, "lone9")["Id"]
-    done = several.run(program, "network", "rm", "missing", "lone10", identity[:10])
+    done = client.run("network", "rm", "missing", "lone10", identity[:10])
     assert done.returncode == 1
     assert done.stdout.split() == ["lone10", identity[:10]]
     assert "network missing not found" in done.stderr
@@ -364,14 +175,14 @@ def test_rm_goes_on_after_a_failure_and_then_fails(several: Daemon, program: str
 
 
 @pytest.mark.newer_docker
-def test_rm_by_force_does_not_mind_what_is_absent(several: Daemon, program: str) -> None:
-    done = several.run(program, "network", "rm", "--force", "missing", "lone10")
+def test_rm_by_force_does_not_mind_what_is_absent(several: Daemon, client: Client) -> None:
+    done = client.run("network", "rm", "--force", "missing", "lone10")
     assert done.returncode == 0
 
 
-def test_a_network_in_use_is_not_removed_and_its_users_are_named(several: Daemon, program: str) -> None:
+def test_a_network_in_use_is_not_removed_and_its_users_are_named(several: Daemon, client: Client) -> None:
     sleeper(several, "another", "--network", "web1")
-    done = several.run(program, "network", "rm", "web1")
+    done = client.run("network", "rm", "web1")
     assert done.returncode == 1
     assert "network web1" in done.stderr
     assert "(another, user)" in done.stderr
