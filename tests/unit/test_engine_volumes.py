@@ -53,6 +53,14 @@ def test_a_bad_name_is_refused(lives: Lives, name: str) -> None:
         make(lives, name)
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "../x"])
+def test_a_definition_with_a_bad_name_leaves_no_volume(lives: Lives, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        user_of(lives, "box", Mount(kind="volume", source=name, target="/data"))
+    assert lives.volumes.list({}) == ()
+    assert lives.run(lives.volumes.prune({"all": ("true",)})).deleted == ()
+
+
 def test_other_drivers_and_options_are_refused(lives: Lives) -> None:
     with pytest.raises(NotFound, match="nfs"):
         lives.run(lives.volumes.create("data", "nfs", {}, {}))

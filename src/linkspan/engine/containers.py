@@ -83,8 +83,8 @@ class Containers:
         The state is written last: a definition without one is known, after a crash, as cut short.
         """
         container, image, warnings = self._design(name, spec)
-        warnings += self._sandboxes.reserve(container)
         container, volumes = self._with_volumes(container)
+        warnings += self._sandboxes.reserve(container)
         container = msgspec.structs.replace(container, warnings=warnings)
         async with self.lifecycle.lock(container.id):
             try:

@@ -46,8 +46,6 @@ class Volumes:
             raise InvalidRequest(
                 f"unknown volume option {next(iter(options))}", remedy="volumes here are plain folders without options"
             )
-        if name:
-            volume_name(name)
         known = self._intent.volumes.get(name)
         if known is None:
             known = self.make(name, labels=labels)
@@ -62,7 +60,12 @@ class Volumes:
 
     @staticmethod
     def design(name: str, *, labels: Mapping[str, str] | None = None) -> Volume:
-        """A volume that is not there yet: the caller writes it into the intent and then calls ``made``."""
+        """A volume that is not there yet: the caller writes it into the intent and then calls ``made``.
+
+        InvalidRequest for a name that no volume can have.
+        """
+        if name:
+            volume_name(name)
         return Volume(
             name=name or secrets.token_hex(32), created=time.time(), labels=dict(labels or {}), anonymous=not name
         )

@@ -162,7 +162,7 @@ def _usage_v1(folders: dict[str, Path], host: _HostReading) -> Usage:
 
 
 def _folders(mounts: CgroupMounts, path: str) -> list[Path]:
-    return [folder for point in mounts.mount_points if (folder := Path(point + path)).is_dir()]
+    return [folder for point in mounts.mount_points if os.path.isdir(folder := Path(point + path))]
 
 
 def _text(folder: Path, name: str) -> str:

@@ -90,7 +90,7 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
         pid_mode=_shared(host.pid_mode, "PID", ("host", "private")),
         uts_mode=_one_of(host.uts_mode, "UTS", ("host",)),
         cgroupns_mode=_one_of(host.cgroupns_mode, "cgroup namespace", ("private", "host")),
-        cgroup_parent=_one_word(host.cgroup_parent, "cgroup parent") if host.cgroup_parent else "",
+        cgroup_parent=_cgroup_parent(host.cgroup_parent),
         shm_size=_shm_size(host.shm_size),
         oom_score_adj=_oom_score(host.oom_score_adj),
         log=_log(host.log_config, warnings),
@@ -211,6 +211,15 @@ def _one_word(text: str, what: str) -> str:
     if not text or not text.isprintable() or " " in text:
         raise InvalidRequest(f"invalid {what} {text!r}")
     return text
+
+
+def _cgroup_parent(path: str) -> str:
+    """A path below the root of each hierarchy. A part of it is a folder's name: 255 bytes at most (NAME_MAX)."""
+    if not path:
+        return ""
+    if len(path.encode()) > 1024 or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise InvalidRequest(f"invalid cgroup parent {path[:32]!r}…: it is too long")
+    return _one_word(path, "cgroup parent")
 
 
 def _sysctls(sysctls: dict[str, str], mode: NetworkMode) -> dict[str, str]:

@@ -7,6 +7,7 @@ import re
 from linkspan.errors import InvalidRequest
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
+_TOO_LARGE = 2**63
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
@@ -15,4 +16,7 @@ def size(text: str, what: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidRequest(f"invalid {what}: {text!r} is not a size")
-    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+    found = float(match[1]) * 1024 ** _POWER[match[2].lower()]
+    if found >= _TOO_LARGE:
+        raise InvalidRequest(f"invalid {what}: {text[:32]!r} is larger than any size")
+    return int(found)
