@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -44,61 +45,66 @@ def archive(**files: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(params=["running", "stopped", "never started"])
-def state(request: pytest.FixtureRequest, client: Client) -> str:
-    """The container ``it`` in one of the states in which files can be copied."""
-    if request.param == "running":
+STATES = [(LINKSPAN, "running"), (LINKSPAN, "stopped"), (LINKSPAN, "never started"), ("docker", "stopped")]
+
+
+@pytest.fixture(params=STATES, ids=lambda each: f"{Path(each[0]).name}, {each[1]}")
+def it(request: pytest.FixtureRequest, lab: Daemon) -> Client:
+    """A client of the container ``it``, which is in one of the states in which files can be copied."""
+    program, state = request.param
+    if shutil.which(program) is None:
+        pytest.skip("no docker client here")
+    client = Client(lab, program)
+    if state == "running":
         client.sleeper("it")
     else:
         client("create", "--name", "it", "--stop-signal", "KILL", *SLEEP)
-    if request.param == "stopped":
+    if state == "stopped":
         client("start", "it")
         client("stop", "it")
-    return str(request.param)
+    return client
 
 
 # --- cp --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_goes_in_and_comes_out(client: Client, state: str, tmp_path: Path) -> None:
+def test_a_file_goes_in_and_comes_out(it: Client, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_text("content\n")
     source.chmod(0o751)
-    client("cp", str(source), "it:/etc/named")
-    client("cp", str(source), "it:/etc")
-    client("cp", "it:/etc/named", str(tmp_path / "back"))
-    client("cp", "it:/etc/source", str(tmp_path / "folder-less"))
+    it("cp", str(source), "it:/etc/named")
+    it("cp", str(source), "it:/etc")
+    it("cp", "it:/etc/named", str(tmp_path / "back"))
+    it("cp", "it:/etc/source", str(tmp_path / "folder-less"))
     assert (tmp_path / "back").read_text() == "content\n"
     assert (tmp_path / "back").stat().st_mode & 0o7777 == 0o751
     assert (tmp_path / "folder-less").read_text() == "content\n"
-    if state != "running":
-        client("start", "it")
-    assert client("exec", "it", "cat", "/etc/named") == "content\n"
+    it("start", "it")
+    assert it("exec", "it", "cat", "/etc/named") == "content\n"
 
 
-def test_folders_go_in_and_come_out(client: Client, state: str, tmp_path: Path) -> None:
+def test_folders_go_in_and_come_out(it: Client, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "deep/er").mkdir(parents=True)
     (tree / "deep/er/file").write_text("x")
     (tree / "link").symlink_to("deep/er/file")
     (tree / "empty").mkdir()
-    client("cp", str(tree), "it:/new")
-    client("cp", str(tree), "it:/tmp")
-    client("cp", f"{tree}/.", "it:/tmp")
+    it("cp", str(tree), "it:/new")
+    it("cp", str(tree), "it:/tmp")
+    it("cp", f"{tree}/.", "it:/tmp")
     for place in ("/new", "/tmp/tree", "/tmp"):
         out = tmp_path / "out" / place.strip("/").replace("/", "-")
         out.mkdir(parents=True)
-        client("cp", f"it:{place}/.", str(out))
+        it("cp", f"it:{place}/.", str(out))
         assert (out / "deep/er/file").read_text() == "x"
         assert os.readlink(out / "link") == "deep/er/file"
         assert (out / "empty").is_dir()
-    assert state
 
 
-def test_archives_go_through_standard_streams(client: Client, state: str) -> None:
-    status, _, error = piped(client, "cp", "-", "it:/etc", data=archive(one="1", two="22"))
+def test_archives_go_through_standard_streams(it: Client) -> None:
+    status, _, error = piped(it, "cp", "-", "it:/etc", data=archive(one="1", two="22"))
     assert status == 0, error
-    status, out, error = piped(client, "cp", "it:/etc/two", "-")
+    status, out, error = piped(it, "cp", "it:/etc/two", "-")
     assert status == 0, error
     with tarfile.open(fileobj=io.BytesIO(out)) as tar:
         (member,) = tar.getmembers()
@@ -106,7 +112,6 @@ def test_archives_go_through_standard_streams(client: Client, state: str) -> Non
         file = tar.extractfile(member)
         assert file is not None
         assert file.read() == b"22"
-    assert state
 
 
 @pytest.mark.newer_docker
@@ -182,13 +187,13 @@ def test_links_never_lead_out_of_the_container(client: Client, tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == ["file", "victim"]
 
 
-def test_a_read_only_container_takes_no_files(client: Client, tmp_path: Path) -> None:
+def test_a_read_only_container_takes_no_files(linkspan: Client, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    client.sleeper("it", "--read-only", "--tmpfs", "/mem")
-    said = client.refused("cp", str(tmp_path / "file"), "it:/etc/file")
+    linkspan.sleeper("it", "--read-only", "--tmpfs", "/mem")
+    said = linkspan.refused("cp", str(tmp_path / "file"), "it:/etc/file")
     assert "read-only" in said
-    client("cp", str(tmp_path / "file"), "it:/mem/file")
-    assert client("exec", "it", "cat", "/mem/file") == "x"
+    linkspan("cp", str(tmp_path / "file"), "it:/mem/file")
+    assert linkspan("exec", "it", "cat", "/mem/file") == "x"
 
 
 def test_the_archive_endpoints_as_docker_has_them(linkspan: Client) -> None:
@@ -249,21 +254,20 @@ def test_diff_tells_what_was_added_changed_and_deleted(client: Client) -> None:
     assert client("diff", "idle") == ""
 
 
-def test_export_writes_the_whole_root(client: Client, state: str, tmp_path: Path) -> None:
+def test_export_writes_the_whole_root(it: Client, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    client("cp", str(tmp_path / "file"), "it:/mine")
-    client("export", "-o", str(tmp_path / "it.tar"), "it")
+    it("cp", str(tmp_path / "file"), "it:/mine")
+    it("export", "-o", str(tmp_path / "it.tar"), "it")
     with tarfile.open(tmp_path / "it.tar") as tar:
         names = set(tar.getnames())
         assert {"mine", "bin/busybox", "etc/passwd"} <= {name.removeprefix("./") for name in names}
         assert not any(name.startswith("/") or ".." in name.split("/") for name in names)
-    status, out, _ = piped(client, "export", "it")
+    status, out, _ = piped(it, "export", "it")
     assert status == 0
     assert len(out) > 500_000
-    client("import", str(tmp_path / "it.tar"), "again:1")
-    assert client("run", "--rm", "again:1", "/bin/cat", "/mine") == "mine"
-    client("rmi", "again:1")
-    assert state
+    it("import", str(tmp_path / "it.tar"), "again:1")
+    assert it("run", "--rm", "again:1", "/bin/cat", "/mine") == "mine"
+    it("rmi", "again:1")
 
 
 # --- volumes --------------------------------------------------------------------------------------------------------
@@ -318,18 +322,18 @@ def test_a_fresh_volume_is_filled_from_the_image_and_a_used_one_is_not(client: C
     assert "passwd" in client.output("ls -A /early", "-v", "early:/early"), "cp has filled it"
 
 
-def test_the_folder_of_a_volume_has_the_images_owner_and_mode(client: Client) -> None:
-    assert client.output("stat -c '%a %u' /tmp", "-v", "temporary:/tmp").strip() == "1777 0"
-    client("volume", "rm", "temporary")
+def test_the_folder_of_a_volume_has_the_images_owner_and_mode(linkspan: Client) -> None:
+    assert linkspan.output("stat -c '%a %u' /tmp", "-v", "temporary:/tmp").strip() == "1777 0"
+    linkspan("volume", "rm", "temporary")
 
 
-def test_two_containers_share_a_volume(client: Client) -> None:
-    client.sleeper("one", "-v", "shared:/data")
-    client.sleeper("two", "-v", "shared:/other")
-    client("exec", "one", "sh", "-c", "echo from one > /data/file")
-    assert client("exec", "two", "cat", "/other/file") == "from one\n"
-    client("rm", "-f", "one", "two")
-    client("volume", "rm", "shared")
+def test_two_containers_share_a_volume(linkspan: Client) -> None:
+    linkspan.sleeper("one", "-v", "shared:/data")
+    linkspan.sleeper("two", "-v", "shared:/other")
+    linkspan("exec", "one", "sh", "-c", "echo from one > /data/file")
+    assert linkspan("exec", "two", "cat", "/other/file") == "from one\n"
+    linkspan("rm", "-f", "one", "two")
+    linkspan("volume", "rm", "shared")
 
 
 @pytest.mark.newer_docker

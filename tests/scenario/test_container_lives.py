@@ -123,14 +123,14 @@ def test_a_paused_container_stands_still(client: Client) -> None:
     assert "is not running" in client.refused("pause", "it")
 
 
-def test_a_paused_container_can_be_killed_and_removed(client: Client) -> None:
+def test_a_paused_container_can_be_killed_and_removed(linkspan: Client) -> None:
     for name in ("one", "two"):
-        client.sleeper(name)
-        client("pause", name)
-    client("kill", "one")
-    assert client.state("one") == "exited"
-    client("rm", "-f", "two")
-    assert client("ps", "-a", "--format", "{{.Names}}").split() == ["one"]
+        linkspan.sleeper(name)
+        linkspan("pause", name)
+    linkspan("kill", "one")
+    assert linkspan.state("one") == "exited"
+    linkspan("rm", "-f", "two")
+    assert linkspan("ps", "-a", "--format", "{{.Names}}").split() == ["one"]
 
 
 # --- wait ------------------------------------------------------------------------------------------------------------
@@ -285,13 +285,13 @@ def test_rm_takes_stopped_ones_and_by_force_all(client: Client) -> None:
     assert client("ps", "-aq") == ""
 
 
-def test_nothing_of_a_removed_container_is_left_on_disk(client: Client) -> None:
-    lab = client.daemon
-    client("run", "--rm", "-v", "/anonymous", "busybox", "true")
+def test_nothing_of_a_removed_container_is_left_on_disk(linkspan: Client) -> None:
+    lab = linkspan.daemon
+    linkspan("run", "--rm", "-v", "/anonymous", "busybox", "true")
     before = {path for path in lab.data_root.rglob("*") if path.is_dir()}
-    identity = client.sleeper("it", "--tmpfs", "/t", "-v", "/anonymous")
-    client("exec", "it", "touch", "/file", "/anonymous/file")
-    client("rm", "-f", "-v", "it")
+    identity = linkspan.sleeper("it", "--tmpfs", "/t", "-v", "/anonymous")
+    linkspan("exec", "it", "touch", "/file", "/anonymous/file")
+    linkspan("rm", "-f", "-v", "it")
     assert {path for path in lab.data_root.rglob("*") if path.is_dir()} - before == set()
     assert not [path for path in lab.folder.rglob("*") if identity in str(path)]
     assert not [path for path in lab.cgroups() if identity in str(path)]
@@ -318,39 +318,39 @@ def test_prune_removes_what_does_not_run(client: Client) -> None:
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def test_a_policy_restarts_what_fails_and_counts(client: Client, tmp_path: Path) -> None:
-    client.script("it", "echo x >> /t/tries; exit 3", "--restart", "on-failure:2", "-v", f"{tmp_path}:/t")
-    client.until("it", "exited")
+def test_a_policy_restarts_what_fails_and_counts(linkspan: Client, tmp_path: Path) -> None:
+    linkspan.script("it", "echo x >> /t/tries; exit 3", "--restart", "on-failure:2", "-v", f"{tmp_path}:/t")
+    linkspan.until("it", "exited")
     assert (tmp_path / "tries").read_text() == "x\n" * 3
-    assert client.format("it", "{{.RestartCount}} {{.State.ExitCode}}") == "2 3"
-    client.script("fine", "exit 0", "--restart", "on-failure")
-    client.until("fine", "exited")
-    assert client.format("fine", "{{.RestartCount}}") == "0"
+    assert linkspan.format("it", "{{.RestartCount}} {{.State.ExitCode}}") == "2 3"
+    linkspan.script("fine", "exit 0", "--restart", "on-failure")
+    linkspan.until("fine", "exited")
+    assert linkspan.format("fine", "{{.RestartCount}}") == "0"
 
 
-def test_always_restarts_until_somebody_stops_it(client: Client, tmp_path: Path) -> None:
+def test_always_restarts_until_somebody_stops_it(linkspan: Client, tmp_path: Path) -> None:
     tries = tmp_path / "tries"
-    client.script("it", "echo x >> /t/tries; exit 0", "--restart", "always", "-v", f"{tmp_path}:/t")
+    linkspan.script("it", "echo x >> /t/tries; exit 0", "--restart", "always", "-v", f"{tmp_path}:/t")
     eventually(lambda: tries.exists() and len(tries.read_text()) >= 6, "it runs the third time")
-    assert client("ps", "--format", "{{.Names}}").split() == ["it"]
-    client("stop", "it")
-    eventually(lambda: client.state("it") == "exited", "it is stopped")
+    assert linkspan("ps", "--format", "{{.Names}}").split() == ["it"]
+    linkspan("stop", "it")
+    eventually(lambda: linkspan.state("it") == "exited", "it is stopped")
     count = tries.read_text()
     time.sleep(0.8)
     assert tries.read_text() == count
-    client("start", "it")
+    linkspan("start", "it")
     eventually(lambda: len(tries.read_text()) > len(count) + 2, "it restarts again after a start")
-    client("rm", "-f", "it")
+    linkspan("rm", "-f", "it")
 
 
-def test_a_killed_one_is_restarted_unless_a_person_killed_it(client: Client) -> None:
-    client("run", "-d", "--name", "it", "--restart", "unless-stopped", *SLEEP)
-    pid = pid_of(client, "it")
-    client.daemon.run("kill", "-9", str(pid))
-    eventually(lambda: client.state("it") == "running" and pid_of(client, "it") not in (0, pid), "it runs again")
-    client("kill", "it")
+def test_a_killed_one_is_restarted_unless_a_person_killed_it(linkspan: Client) -> None:
+    linkspan("run", "-d", "--name", "it", "--restart", "unless-stopped", *SLEEP)
+    pid = pid_of(linkspan, "it")
+    linkspan.daemon.run("kill", "-9", str(pid))
+    eventually(lambda: linkspan.state("it") == "running" and pid_of(linkspan, "it") not in (0, pid), "it runs again")
+    linkspan("kill", "it")
     time.sleep(0.4)
-    assert client.state("it") == "exited"
+    assert linkspan.state("it") == "exited"
 
 
 def test_a_policy_and_rm_exclude_each_other(client: Client) -> None:

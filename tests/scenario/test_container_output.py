@@ -74,10 +74,10 @@ def test_logs_are_followed_until_the_end(client: Client) -> None:
     assert client("logs", "-f", "it") == "first\nsecond\n", "it has ended already"
 
 
-def test_following_goes_on_from_the_tail(client: Client) -> None:
-    client.script("it", "echo a; echo b; sleep 0.7; echo c")
-    eventually(lambda: "b" in client("logs", "it"), "it said b")
-    assert client("logs", "-f", "--tail", "1", "it") == "b\nc\n"
+def test_following_goes_on_from_the_tail(linkspan: Client) -> None:
+    linkspan.script("it", "echo a; echo b; sleep 0.7; echo c")
+    eventually(lambda: "b" in linkspan("logs", "it"), "it said b")
+    assert linkspan("logs", "-f", "--tail", "1", "it") == "b\nc\n"
 
 
 def test_logs_of_a_terminal_are_one_stream(client: Client) -> None:
@@ -88,24 +88,24 @@ def test_logs_of_a_terminal_are_one_stream(client: Client) -> None:
     assert done.stderr == ""
 
 
-def test_logs_survive_restarts_of_the_container(client: Client) -> None:
-    client.script("it", "echo run")
-    client("wait", "it")
-    client("start", "it")
-    client("wait", "it")
-    assert client("logs", "it") == "run\nrun\n"
+def test_logs_survive_restarts_of_the_container(linkspan: Client) -> None:
+    linkspan.script("it", "echo run")
+    linkspan("wait", "it")
+    linkspan("start", "it")
+    linkspan("wait", "it")
+    assert linkspan("logs", "it") == "run\nrun\n"
 
 
-def test_a_long_line_and_odd_bytes_come_back_as_they_were(client: Client) -> None:
-    client.script("it", r"head -c 100000 /dev/zero | tr '\0' x; echo; printf 'a\000b\377\n'")
-    client("wait", "it")
-    words = [*client.daemon.namespace.prefix(), client.program, "logs", "it"]
+def test_a_long_line_and_odd_bytes_come_back_as_they_were(linkspan: Client) -> None:
+    linkspan.script("it", r"head -c 100000 /dev/zero | tr '\0' x; echo; printf 'a\000b\377\n'")
+    linkspan("wait", "it")
+    words = [*linkspan.daemon.namespace.prefix(), linkspan.program, "logs", "it"]
     done = subprocess.run(
         words,
-        env=client.daemon.environment,
+        env=linkspan.daemon.environment,
         capture_output=True,
         check=True,
-        pass_fds=(client.daemon.namespace.descriptor,),
+        pass_fds=(linkspan.daemon.namespace.descriptor,),
     )
     assert done.stdout == b"x" * 100000 + b"\na\0b\xff\n"
 
@@ -116,14 +116,14 @@ def test_a_container_without_a_log_says_so(client: Client) -> None:
     assert "No such container" in client.refused("logs", "missing")
 
 
-def test_a_log_can_be_limited(client: Client) -> None:
+def test_a_log_can_be_limited(linkspan: Client) -> None:
     text = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo end"
-    client.script("it", text, "--log-opt", "max-size=10kb", "--log-opt", "max-file=1")
-    client("wait", "it")
-    shown = client("logs", "it")
+    linkspan.script("it", text, "--log-opt", "max-size=10kb", "--log-opt", "max-file=1")
+    linkspan("wait", "it")
+    shown = linkspan("logs", "it")
     assert shown.endswith("end\n")
     assert len(shown) < 12000
-    client.refused("run", "--rm", "--log-opt", "max-size=nonsense", "busybox", "true", status=125)
+    linkspan.refused("run", "--rm", "--log-opt", "max-size=nonsense", "busybox", "true", status=125)
 
 
 # --- exec ------------------------------------------------------------------------------------------------------------

@@ -163,9 +163,9 @@ def test_limits_are_in_the_cgroup(client: Client) -> None:
     assert (found["Memory"], found["NanoCpus"], found["PidsLimit"]) == (64 * MIB, 500_000_000, 77)
 
 
-def test_a_quota_can_be_given_in_microseconds(client: Client) -> None:
-    client.sleeper("it", "--cpu-period", "50000", "--cpu-quota", "25000")
-    pid = pid_of(client, "it")
+def test_a_quota_can_be_given_in_microseconds(linkspan: Client) -> None:
+    linkspan.sleeper("it", "--cpu-period", "50000", "--cpu-quota", "25000")
+    pid = pid_of(linkspan, "it")
     assert cgroup_value(pid, "cpu", "cpu.cfs_quota_us", "cpu.max") in ("25000", "25000 50000")
 
 
@@ -193,24 +193,24 @@ def test_impossible_limits_are_refused_and_leave_nothing(client: Client) -> None
     assert client("ps", "-aq") == ""
 
 
-def test_ulimits(client: Client) -> None:
-    client.sleeper("it", "--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "nproc=500")
-    limits = Path(f"/proc/{pid_of(client, 'it')}/limits").read_text()
+def test_ulimits(linkspan: Client) -> None:
+    linkspan.sleeper("it", "--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "nproc=500")
+    limits = Path(f"/proc/{pid_of(linkspan, 'it')}/limits").read_text()
     assert re.search(r"Max open files +64 +128 ", limits)
     assert re.search(r"Max core file size +0 +0 ", limits)
     assert re.search(r"Max processes +500 +500 ", limits)
-    assert {"Name": "nofile", "Soft": 64, "Hard": 128} in client.inspect("it")["HostConfig"]["Ulimits"]
+    assert {"Name": "nofile", "Soft": 64, "Hard": 128} in linkspan.inspect("it")["HostConfig"]["Ulimits"]
 
 
-def test_a_container_that_wants_too_much_memory_is_killed_and_says_so(client: Client) -> None:
+def test_a_container_that_wants_too_much_memory_is_killed_and_says_so(linkspan: Client) -> None:
     words = ("run", "--name", "it", "--memory", "16m", "--memory-swap", "16m", "--tmpfs", "/t:size=64m")
-    assert client.status(*words, "busybox", "sh", "-c", "exec tail /dev/zero") == 137
-    assert client.format("it", "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
+    assert linkspan.status(*words, "busybox", "sh", "-c", "exec tail /dev/zero") == 137
+    assert linkspan.format("it", "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
 
 
-def test_forks_stop_at_the_limit_of_processes(client: Client) -> None:
+def test_forks_stop_at_the_limit_of_processes(linkspan: Client) -> None:
     text = "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; wait"
-    done = client.run("run", "--rm", "--pids-limit", "5", "busybox", "sh", "-c", text)
+    done = linkspan.run("run", "--rm", "--pids-limit", "5", "busybox", "sh", "-c", text)
     assert "can't fork" in done.stderr
 
 
@@ -228,9 +228,9 @@ def test_the_default_capabilities_are_dockers(client: Client) -> None:
     assert status["NoNewPrivs"] == "0"
 
 
-def test_another_user_has_no_capabilities_in_effect(client: Client) -> None:
-    client.sleeper("it", "--user", "33")
-    status = process_status(pid_of(client, "it"))
+def test_another_user_has_no_capabilities_in_effect(linkspan: Client) -> None:
+    linkspan.sleeper("it", "--user", "33")
+    status = process_status(pid_of(linkspan, "it"))
     assert int(status["CapEff"], 16) == 0
     assert int(status["CapPrm"], 16) == 0
     assert int(status["CapBnd"], 16) == DOCKERS_CAPABILITIES
@@ -281,14 +281,14 @@ def test_no_new_privileges(client: Client) -> None:
     assert process_status(pid_of(client, "not"))["NoNewPrivs"] == "0"
 
 
-def test_kernel_paths_are_masked_and_read_only(client: Client) -> None:
+def test_kernel_paths_are_masked_and_read_only(linkspan: Client) -> None:
     look = "wc -c < /proc/keys; ls /sys/firmware | wc -l; echo 1 > /proc/sys/vm/swappiness; mkdir /sys/x"
-    done = client.run("run", "--rm", "busybox", "sh", "-c", look)
+    done = linkspan.run("run", "--rm", "busybox", "sh", "-c", look)
     assert done.stdout.split() == ["0", "0"]
     assert done.stderr.count("ead-only file system") == 2, done.stderr
-    client.sleeper("it", "--security-opt", "systempaths=unconfined")
-    assert "/proc/keys" not in mounts_inside(pid_of(client, "it"))
-    assert "/proc/sys" not in mounts_inside(pid_of(client, "it"))
+    linkspan.sleeper("it", "--security-opt", "systempaths=unconfined")
+    assert "/proc/keys" not in mounts_inside(pid_of(linkspan, "it"))
+    assert "/proc/sys" not in mounts_inside(pid_of(linkspan, "it"))
 
 
 def test_a_privileged_container_has_all_that_the_daemon_has(client: Client) -> None:
@@ -376,14 +376,14 @@ def test_more_hosts_and_the_resolvers_settings(client: Client) -> None:
     client.refused("run", "--rm", "--dns", "nonsense", *TRUE, status=125)
 
 
-def test_the_files_can_be_written_by_the_container_and_are_its_own(client: Client) -> None:
-    client.sleeper("it")
-    client("exec", "it", "sh", "-c", "echo 10.0.0.9 mine >> /etc/hosts")
-    assert "mine" in client("exec", "it", "cat", "/etc/hosts")
-    client.sleeper("other")
-    assert "mine" not in client("exec", "other", "cat", "/etc/hosts")
-    client.sleeper("fixed", "--read-only")
-    assert client.status("exec", "fixed", "sh", "-c", "echo x >> /etc/hosts") != 0
+def test_the_files_can_be_written_by_the_container_and_are_its_own(linkspan: Client) -> None:
+    linkspan.sleeper("it")
+    linkspan("exec", "it", "sh", "-c", "echo 10.0.0.9 mine >> /etc/hosts")
+    assert "mine" in linkspan("exec", "it", "cat", "/etc/hosts")
+    linkspan.sleeper("other")
+    assert "mine" not in linkspan("exec", "other", "cat", "/etc/hosts")
+    linkspan.sleeper("fixed", "--read-only")
+    assert linkspan.status("exec", "fixed", "sh", "-c", "echo x >> /etc/hosts") != 0
 
 
 def test_network_settings_of_a_run(client: Client) -> None:
@@ -442,16 +442,16 @@ def test_binds_show_the_hosts_files(client: Client, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_bind_may_follow_what_the_host_mounts_later(client: Client) -> None:
-    folder = client.daemon.data_root / "followed"  # on a mount that is shared with every other namespace
+def test_a_bind_may_follow_what_the_host_mounts_later(linkspan: Client) -> None:
+    folder = linkspan.daemon.data_root / "followed"  # on a mount that is shared with every other namespace
     (folder / "later").mkdir(parents=True, exist_ok=True)
-    client.sleeper("it", "-v", f"{folder}:/here:rslave", "-v", f"{folder}:/apart")
+    linkspan.sleeper("it", "-v", f"{folder}:/here:rslave", "-v", f"{folder}:/apart")
     subprocess.run(["mount", "-t", "tmpfs", "later", folder / "later"], check=True)
     try:
-        mounts = mounts_inside(pid_of(client, "it"))
+        mounts = mounts_inside(pid_of(linkspan, "it"))
         assert "/here/later" in mounts
         assert "/apart/later" not in mounts
-        modes = {mount["Destination"]: mount["Propagation"] for mount in client.inspect("it")["Mounts"]}
+        modes = {mount["Destination"]: mount["Propagation"] for mount in linkspan.inspect("it")["Mounts"]}
         assert modes == {"/here": "rslave", "/apart": "rprivate"}
     finally:
         subprocess.run(["umount", folder / "later"], check=True)
@@ -506,11 +506,11 @@ def test_a_read_only_root_with_a_tmpfs(client: Client) -> None:
     assert client.inspect("it")["HostConfig"]["Tmpfs"] == {"/run": "size=1m,mode=700", "/plain": ""}
 
 
-def test_the_size_of_shared_memory(client: Client) -> None:
-    client.sleeper("it", "--shm-size", "8m")
-    assert "size=8192k" in mounts_inside(pid_of(client, "it"))["/dev/shm"][1]
-    client.sleeper("plain")
-    assert "size=65536k" in mounts_inside(pid_of(client, "plain"))["/dev/shm"][1]
+def test_the_size_of_shared_memory(linkspan: Client) -> None:
+    linkspan.sleeper("it", "--shm-size", "8m")
+    assert "size=8192k" in mounts_inside(pid_of(linkspan, "it"))["/dev/shm"][1]
+    linkspan.sleeper("plain")
+    assert "size=65536k" in mounts_inside(pid_of(linkspan, "plain"))["/dev/shm"][1]
 
 
 # --- namespaces ----------------------------------------------------------------------------------------------------
