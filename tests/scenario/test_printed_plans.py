@@ -192,26 +192,26 @@ def test_the_network_none_wants_a_namespace_and_no_more(lab: Daemon) -> None:
     assert "linkspan0" not in script
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("network", "create", "--subnet", "10.99.0.1/24", "fresh"), "has host bits set"),
-        (("network", "create", "web"), "network with name web already exists"),
-        (("network", "create", "--opt", "linkspan.mut=1", "fresh"), "linkspan.mut is unknown"),
-        (("run", "--network", "missing", "busybox"), "network missing not found"),
-        (("run", "--network", "web", "--ip", "10.99.0.2", "busybox"), "is held by container owner"),
-        (("run", "--network", "web", "--ip", "10.98.0.2", "busybox"), "does not lie in subnet"),
-        (("run", "--network", "full", "busybox"), "no free IPv4 address"),
-        (("run", "--name", "owner", "busybox"), "is already in use"),
-        (("run", "--network", "container:missing", "busybox"), "No such container: missing"),
-        (("run", "nosuchimage"), "nosuchimage"),
-    ],
-)
-def test_what_would_be_refused_is_refused(lab: Daemon, words: tuple[str, ...], said: str) -> None:
+REFUSED = [
+    (("network", "create", "--subnet", "10.99.0.1/24", "fresh"), "has host bits set"),
+    (("network", "create", "web"), "network with name web already exists"),
+    (("network", "create", "--opt", "linkspan.mut=1", "fresh"), "linkspan.mut is unknown"),
+    (("run", "--network", "missing", "busybox"), "network missing not found"),
+    (("run", "--network", "web", "--ip", "10.99.0.2", "busybox"), "is held by container owner"),
+    (("run", "--network", "web", "--ip", "10.98.0.2", "busybox"), "does not lie in subnet"),
+    (("run", "--network", "full", "busybox"), "no free IPv4 address"),
+    (("run", "--name", "owner", "busybox"), "is already in use"),
+    (("run", "--network", "container:missing", "busybox"), "No such container: missing"),
+    (("run", "nosuchimage"), "nosuchimage"),
+]
+
+
+def test_what_would_be_refused_is_refused(lab: Daemon) -> None:
     lab.linkspan("network", "create", "--subnet", "10.99.0.0/24", "web")
     lab.linkspan("network", "create", "--subnet", "10.98.8.0/30", "full")
     sleeper(lab, "owner", "--network", "web")
     sleeper(lab, "filler", "--network", "full")
     before = settled_picture(lab)
-    assert said in sentence(lab.refused("plan", *words, status=1))
+    for words, said in REFUSED:
+        assert said in sentence(lab.refused("plan", *words, status=1))
     assert picture(lab) == before
