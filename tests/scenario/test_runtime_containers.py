@@ -430,6 +430,16 @@ def test_a_paused_container_stands_still_and_can_be_killed(tell: Callable[[Story
     tell(story)
 
 
+def test_an_exec_that_comes_when_the_container_has_just_ended_is_a_conflict(tell: Callable[[Story], None]) -> None:
+    async def story(house: House) -> None:
+        created = await house.begin("sleep", "1000")
+        os.kill(created.pid, signal.SIGKILL)
+        with pytest.raises(Conflict, match="is not running"):
+            await house.runtime.execute(ID, house.exec_launch("true"))
+
+    tell(story)
+
+
 def test_a_stop_signal_reaches_the_program(tell: Callable[[Story], None]) -> None:
     async def story(house: House) -> None:
         await house.begin("sh", "-c", "trap 'exit 5' TERM; while true; do sleep 0.05; done")

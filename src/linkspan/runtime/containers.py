@@ -191,7 +191,7 @@ class Runtime:
             await self._launcher.run([*self._command, "resume", container])
 
     async def pause(self, container: str) -> None:
-        """Freezes all its processes. RuntimeFailure when the runtime refuses."""
+        """Freezes all its processes. Conflict when it has just ended, RuntimeFailure when the runtime refuses."""
         await self._do(container, "pause")
 
     async def unpause(self, container: str) -> None:
@@ -256,12 +256,21 @@ class Runtime:
             raise Conflict(f"container {container[:12]} is not running", whose=container)
 
     async def execute(self, container: str, launch: ExecLaunch) -> ExecSession:
-        """Starts a further process in it. CommandNotFound, CommandNotExecutable or RuntimeFailure."""
+        """Starts a further process in it. CommandNotFound, CommandNotExecutable or RuntimeFailure.
+
+        Conflict when the container has ended.
+        """
         monitor = self._of(container)
         if monitor.ended.done():
             raise Conflict(f"container {container[:12]} is not running", whose=container)
         name = f"x{os.getpid()}-{next(self._exec_numbers)}"
-        session = await execute(self._launcher, self._conmon, container, monitor.bundle / name, launch, self._orphans)
+        try:
+            session = await execute(
+                self._launcher, self._conmon, container, monitor.bundle / name, launch, self._orphans
+            )
+        except RuntimeFailure:
+            self._refuse_ended(monitor)
+            raise
         if session.client is not None:
             monitor.attachments.add(session.client)
         return session
@@ -338,9 +347,10 @@ class Runtime:
         (self._exits / container).unlink(missing_ok=True)
 
     async def _do(self, container: str, verb: str, *options: str) -> None:
-        self._of(container)
+        monitor = self._of(container)
         finished = await self._launcher.run([*self._command, verb, *options, container])
         if finished.code:
+            self._refuse_ended(monitor)
             raise failure_of(finished.output, "", verb)
 
     def _watch(self, container: str, created: Created, cgroups_path: str) -> None:
@@ -352,6 +362,11 @@ class Runtime:
         monitor = Monitor(created, self._bundles / container, self._exits / container, cgroups_path)
         monitor.ended.add_done_callback(lambda _: self._orphans.adopt())
         return monitor
+
+    def _refuse_ended(self, monitor: Monitor) -> None:
+        """Conflict when its process is gone: whatever the runtime says then, that is the reason."""
+        if not processes.is_alive(monitor.created.pid, monitor.created.pid_start):
+            raise Conflict(f"container {monitor.bundle.name[:12]} is not running", whose=monitor.bundle.name)
 
     def _of(self, container: str) -> Monitor:
         monitor = self._monitors.get(container)
