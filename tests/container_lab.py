@@ -24,6 +24,7 @@ from daemons import PATIENCE, Daemon, Done, eventually
 
 Json = Any
 SLEEP = ("busybox", "sleep", "1000")
+TRUE = ("busybox", "true")
 
 
 class Client:
@@ -192,6 +193,12 @@ def line_of(process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> str:
         assert data, f"it ended after {text!r}"
         text += data
     return text.decode().rstrip("\n")
+
+
+def one_sentence(said: str) -> None:
+    """An error says what is wrong in one line; the clients' hints at their help do not count."""
+    lines = [line for line in said.splitlines() if line and "--help" not in line and not line.startswith("Usage:")]
+    assert len(lines) == 1, said
 
 
 # --- the host's side -----------------------------------------------------------------------------------------------

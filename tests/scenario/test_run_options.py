@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import stat
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from container_lab import SLEEP, Client, cgroup_value, mounts_inside, pid_of, process_status
+from container_lab import SLEEP, TRUE, Client, cgroup_value, one_sentence, pid_of, process_status
 from daemons import Daemon
 
 pytestmark = pytest.mark.scenario
 
 MIB = 1024 * 1024
-TRUE = ("busybox", "true")
-DOCKERS_CAPABILITIES = 0xA80425FB
-"""CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD AUDIT_WRITE
-SETFCAP (moby, oci/caps/defaults.go)."""
-
-
-def one_sentence(said: str) -> None:
-    """An error says what is wrong in one line; the clients' hints at their help do not count."""
-    lines = [line for line in said.splitlines() if line and "--help" not in line and not line.startswith("Usage:")]
-    assert len(lines) == 1, said
 
 
 # --- the process ---------------------------------------------------------------------------------------------------
@@ -214,132 +201,6 @@ def test_forks_stop_at_the_limit_of_processes(linkspan: Client) -> None:
     assert "can't fork" in done.stderr
 
 
-# --- security ------------------------------------------------------------------------------------------------------
-
-
-def test_the_default_capabilities_are_dockers(client: Client) -> None:
-    client.sleeper("it")
-    status = process_status(pid_of(client, "it"))
-    for kind in ("CapPrm", "CapEff", "CapBnd"):
-        assert int(status[kind], 16) == DOCKERS_CAPABILITIES, kind
-    assert int(status["CapInh"], 16) == 0
-    assert int(status["CapAmb"], 16) == 0
-    assert status["Seccomp"] == "2"
-    assert status["NoNewPrivs"] == "0"
-
-
-def test_another_user_has_no_capabilities_in_effect(linkspan: Client) -> None:
-    linkspan.sleeper("it", "--user", "33")
-    status = process_status(pid_of(linkspan, "it"))
-    assert int(status["CapEff"], 16) == 0
-    assert int(status["CapPrm"], 16) == 0
-    assert int(status["CapBnd"], 16) == DOCKERS_CAPABILITIES
-
-
-def test_capabilities_are_added_and_dropped(client: Client) -> None:
-    client.sleeper("it", "--cap-add", "net_admin", "--cap-drop", "CAP_CHOWN", "--cap-drop", "mknod")
-    effective = int(process_status(pid_of(client, "it"))["CapEff"], 16)
-    assert effective == (DOCKERS_CAPABILITIES | 1 << 12) & ~(1 << 0) & ~(1 << 27)
-    client.sleeper("few", "--cap-drop", "all", "--cap-add", "NET_RAW")
-    assert int(process_status(pid_of(client, "few"))["CapEff"], 16) == 1 << 13
-    client.sleeper("none", "--cap-drop", "ALL")
-    assert int(process_status(pid_of(client, "none"))["CapBnd"], 16) == 0
-    said = client.refused("run", "--rm", "--cap-add", "CAP_FLY", *TRUE, status=125)
-    assert "CAP_FLY" in said
-
-
-def test_the_default_seccomp_profile_refuses_what_docker_refuses(client: Client) -> None:
-    tried = ("unshare -m true", "unshare -U true", "mount -t tmpfs x /tmp", "unshare -n true")
-    text = "; ".join(f"{each} && echo {each}" for each in tried)
-    assert client("run", "--rm", "busybox", "sh", "-c", f"{text}; true") == ""
-    unconfined = ("--security-opt", "seccomp=unconfined")
-    assert client.output("unshare -U true && echo done", *unconfined).strip() == "done"
-    client.sleeper("it", *unconfined)
-    assert process_status(pid_of(client, "it"))["Seccomp"] == "0"
-    assert client.output("unshare -m true && echo done", "--cap-add", "SYS_ADMIN").strip() == "done"
-
-
-def test_a_seccomp_profile_of_ones_own_is_used(client: Client, tmp_path: Path) -> None:
-    profile = tmp_path / "profile.json"
-    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}
-    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
-    words = ("run", "--rm", "--security-opt", f"seccomp={profile}", "busybox")
-    done = client.run(*words, "mkdir", "/new")
-    assert done.returncode == 1
-    assert "Permission denied" in done.stderr
-    assert client.status(*words, "touch", "/new") == 0
-    profile.write_text("{ nonsense")
-    client.refused(*words, "true", status=125)
-    said = client.refused("run", "--rm", "--security-opt", "nonsense=1", *TRUE, status=125)
-    assert "nonsense" in said
-
-
-def test_no_new_privileges(client: Client) -> None:
-    client.sleeper("it", "--security-opt", "no-new-privileges")
-    assert process_status(pid_of(client, "it"))["NoNewPrivs"] == "1"
-    client.sleeper("not", "--security-opt", "no-new-privileges:false")
-    assert process_status(pid_of(client, "not"))["NoNewPrivs"] == "0"
-
-
-def test_kernel_paths_are_masked_and_read_only(linkspan: Client) -> None:
-    look = "wc -c < /proc/keys; ls /sys/firmware | wc -l; echo 1 > /proc/sys/vm/swappiness; mkdir /sys/x"
-    done = linkspan.run("run", "--rm", "busybox", "sh", "-c", look)
-    assert done.stdout.split() == ["0", "0"]
-    assert done.stderr.count("ead-only file system") == 2, done.stderr
-    linkspan.sleeper("it", "--security-opt", "systempaths=unconfined")
-    assert "/proc/keys" not in mounts_inside(pid_of(linkspan, "it"))
-    assert "/proc/sys" not in mounts_inside(pid_of(linkspan, "it"))
-
-
-def test_a_privileged_container_has_all_that_the_daemon_has(client: Client) -> None:
-    client.sleeper("it", "--privileged")
-    pid = pid_of(client, "it")
-    status = process_status(pid)
-    own = process_status(client.daemon.pid)
-    assert int(status["CapEff"], 16) == int(own["CapBnd"], 16)
-    assert status["Seccomp"] == "0"
-    mounts = mounts_inside(pid)
-    assert "rw" in mounts["/sys"][1]
-    assert not {"/proc/keys", "/proc/sys", "/sys/firmware"} & mounts.keys()
-    nodes = client("exec", "it", "ls", "/dev").split()
-    assert {"loop-control", "kmsg"} & set(os.listdir("/dev")) <= set(nodes)
-    assert client("exec", "it", "sh", "-c", "mount -t tmpfs x /tmp && echo done").strip() == "done"
-
-
-def test_devices_are_given_with_the_access_asked_for(client: Client, tmp_path: Path) -> None:
-    node = tmp_path / "nothing"
-    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(250, 77))  # there is no such device: who may open it gets ENXIO
-    words = ("--device", f"{node}:/dev/readable:r", "--device", "/dev/full:/dev/over")
-    text = "mknod /bare c 250 78; (: < /dev/readable); (: > /dev/readable); (: < /bare); ls /dev/over"
-    for options, said in (
-        (words, ["No such device or address", "Operation not permitted", "Operation not permitted", "/dev/over"]),
-        (("--privileged", *words), ["No such device or address"] * 3 + ["/dev/over"]),
-    ):
-        shown = client.output(f"exec 2>&1; {text}", *options)
-        assert [line.rpartition(": ")[2] for line in shown.splitlines()] == said
-    client.refused("run", "--rm", "--device", "/dev/no-such-device", *TRUE, status=125)
-
-
-def test_sysctls_of_the_containers_namespaces(client: Client) -> None:
-    words = ("--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=4096")
-    assert client.output("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax", *words).split() == ["1", "4096"]
-    said = client.refused("run", "--rm", "--sysctl", "vm.swappiness=1", *TRUE, status=125)
-    assert "vm.swappiness" in said
-    said = client.refused("run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", *TRUE, status=125)
-    assert "host network" in said
-    assert client("ps", "-aq") == ""
-
-
-def test_a_partner_that_starts_first_finds_the_owners_network_settings(client: Client) -> None:
-    client("create", "--name", "owner", "--sysctl", "net.core.somaxconn=77", "busybox", "sleep", "1000")
-    client.sleeper("partner", "--network", "container:owner")
-    values = "cat /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/ip_unprivileged_port_start"
-    assert client("exec", "partner", "sh", "-c", values).split() == ["77", "0"]
-    client.sleeper("second", "--network", "container:owner", "--sysctl", "net.core.somaxconn=78")
-    client("start", "owner")
-    assert client("exec", "owner", "sh", "-c", values).split() == ["77", "0"]
-
-
 # --- names and addresses -------------------------------------------------------------------------------------------
 
 
@@ -412,105 +273,6 @@ def test_network_settings_of_a_run(client: Client) -> None:
     ):
         client.refused("run", "--rm", *words, *TRUE, status=125)
     assert client("ps", "-a", "--format", "{{.Names}}").split() == ["it"]
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def test_binds_show_the_hosts_files(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("from the host\n")
-    words = ("-v", f"{tmp_path}:/here", "-v", f"{tmp_path}/file:/one:ro", "-v", f"{tmp_path}/new/deep:/made")
-    words += ("--mount", f"type=bind,src={tmp_path},dst=/again,readonly")
-    client.sleeper("it", *words)
-    text = "cat /here/file /one /again/file; echo back > /here/back; echo x > /one; echo x > /again/y; ls -d /made"
-    done = client.run("exec", "it", "sh", "-c", text)
-    assert done.stdout.splitlines() == ["from the host"] * 3 + ["/made"]
-    assert done.stderr.count("Read-only file system") == 2
-    assert (tmp_path / "back").read_text() == "back\n"
-    assert (tmp_path / "new/deep").is_dir(), "-v makes a missing folder"
-    shown = {mount["Destination"]: mount for mount in client.inspect("it")["Mounts"]}
-    assert shown["/one"] == {
-        "Type": "bind",
-        "Source": f"{tmp_path}/file",
-        "Destination": "/one",
-        "Mode": "ro",
-        "RW": False,
-        "Propagation": "rprivate",
-    }
-    said = client.refused("run", "--rm", "--mount", f"type=bind,src={tmp_path}/none,dst=/x", *TRUE, status=125)
-    assert "bind source path does not exist" in said
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_bind_may_follow_what_the_host_mounts_later(linkspan: Client) -> None:
-    folder = linkspan.daemon.data_root / "followed"  # on a mount that is shared with every other namespace
-    (folder / "later").mkdir(parents=True, exist_ok=True)
-    linkspan.sleeper("it", "-v", f"{folder}:/here:rslave", "-v", f"{folder}:/apart")
-    subprocess.run(["mount", "-t", "tmpfs", "later", folder / "later"], check=True)
-    try:
-        mounts = mounts_inside(pid_of(linkspan, "it"))
-        assert "/here/later" in mounts
-        assert "/apart/later" not in mounts
-        modes = {mount["Destination"]: mount["Propagation"] for mount in linkspan.inspect("it")["Mounts"]}
-        assert modes == {"/here": "rslave", "/apart": "rprivate"}
-    finally:
-        subprocess.run(["umount", folder / "later"], check=True)
-
-
-def test_what_the_host_mounts_after_the_daemons_start_can_be_bound(linkspan: Client, tmp_path: Path) -> None:
-    linkspan.sleeper("first")
-    subprocess.run(["mount", "-t", "tmpfs", "--make-private", "later", tmp_path], check=True)
-    try:
-        (tmp_path / "file").write_text("on the new mount")
-        assert linkspan.output("cat /here/file", "-v", f"{tmp_path}:/here") == "on the new mount"
-        assert linkspan("exec", "first", "echo", "alive") == "alive\n"
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
-    assert linkspan.output("ls /here", "-v", f"{tmp_path}:/here") == ""
-
-
-def test_bad_mounts_are_refused(client: Client, tmp_path: Path) -> None:
-    for words in (
-        ("-v", f"{tmp_path}:relative"),
-        ("-v", f"{tmp_path}:/"),
-        ("-v", f"{tmp_path}:/a:nonsense"),
-        ("-v", f"{tmp_path}:/a", "-v", f"{tmp_path}:/a:ro"),
-        ("--mount", "type=nonsense,dst=/a"),
-        ("--mount", "type=bind,dst=/a"),
-        ("--mount", "type=tmpfs,src=x,dst=/a"),
-        ("--mount", f"type=bind,src={tmp_path}"),
-        ("--tmpfs", "relative"),
-        ("--tmpfs", "/a:nonsense"),
-        ("--tmpfs", "/a:size=nonsense"),
-        ("-v", "bad%name:/a"),
-    ):
-        said = client.refused("run", "--rm", *words, *TRUE, status=125)
-        one_sentence(said)
-    assert client("ps", "-aq") == ""
-    assert client("volume", "ls", "-q") == ""
-
-
-def test_a_read_only_root_with_a_tmpfs(client: Client) -> None:
-    words = ("--read-only", "--tmpfs", "/run:size=1m,mode=700", "--mount", "type=tmpfs,dst=/cache,tmpfs-size=2m")
-    client.sleeper("it", *words, "--tmpfs", "/plain")
-    done = client.run(
-        "exec", "it", "sh", "-c", "touch /x; touch /run/x /cache/x /plain/x && echo done; stat -c %a /run"
-    )
-    assert "Read-only file system" in done.stderr
-    assert done.stdout.split() == ["done", "700"]
-    mounts = mounts_inside(pid_of(client, "it"))
-    assert "ro" in mounts["/"][1]
-    assert mounts["/run"][0] == "tmpfs"
-    assert {"size=1024k", "nosuid", "nodev", "noexec"} <= mounts["/run"][1]
-    assert "size=2048k" in mounts["/cache"][1]
-    assert client.inspect("it")["HostConfig"]["Tmpfs"] == {"/run": "size=1m,mode=700", "/plain": ""}
-
-
-def test_the_size_of_shared_memory(linkspan: Client) -> None:
-    linkspan.sleeper("it", "--shm-size", "8m")
-    assert "size=8192k" in mounts_inside(pid_of(linkspan, "it"))["/dev/shm"][1]
-    linkspan.sleeper("plain")
-    assert "size=65536k" in mounts_inside(pid_of(linkspan, "plain"))["/dev/shm"][1]
 
 
 # --- namespaces ----------------------------------------------------------------------------------------------------
