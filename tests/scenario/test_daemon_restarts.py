@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -98,3 +99,14 @@ def test_a_request_that_outlasts_the_daemons_patience_is_broken_off_cleanly(daem
     assert "closed" not in daemon.log_end()
     daemon.start()
     assert daemon.linkspan("exec", "deaf", "echo", "here").strip() == "here"
+
+
+def test_a_daemon_that_a_shell_started_may_open_as_many_files_as_it_can(daemon: Daemon) -> None:
+    daemon.stop()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        daemon.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (min(hard, 1 << 20), hard)

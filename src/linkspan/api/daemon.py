@@ -11,6 +11,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -30,6 +31,8 @@ LOG = logging.getLogger(__name__)
 PID_FILE = "linkspan.pid"
 """Below the exec-root, unless ``--pidfile`` names another."""
 
+MOST_FILES = 1 << 20
+
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -48,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         _start_logging(config.log_level)
         os.chdir("/")  # no folder of the caller's is held or written to
+        _raise_file_limit()
         with _locked(config), sole_daemon(), _pid_file(config.pid_file or config.exec_root / PID_FILE):
             _run(config)
     except LinkspanError as error:
@@ -61,6 +65,14 @@ def main(arguments: Sequence[str]) -> int:
             print(f"linkspan: {each}", file=sys.stderr)
         return 1
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Two descriptors a container soon use up a shell's limit; our service file asks for as much as this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _run(config: DaemonConfig) -> None:
