@@ -24,9 +24,6 @@ from linkspan.ipam.pools import DEFAULT_POOLS
 from linkspan.model.event import Event
 from linkspan.runtime.containers import Runtime
 
-API_VERSION = "1.47"
-MIN_API_VERSION = "1.24"
-
 
 class System:
     """The use cases that concern no single noun."""
@@ -68,8 +65,6 @@ class System:
             instance=self._instance,
             name=platform.node(),
             version=__version__,
-            api_version=API_VERSION,
-            min_api_version=MIN_API_VERSION,
             kernel_version=platform.release(),
             operating_system=release.get("PRETTY_NAME", "Linux"),
             os_version=release.get("VERSION_ID", ""),

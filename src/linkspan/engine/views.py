@@ -216,8 +216,6 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     name: str
     version: str
-    api_version: str
-    min_api_version: str
     kernel_version: str
     operating_system: str
     os_version: str
