@@ -137,7 +137,8 @@ class FakeSystem:
 
     def info(self) -> SystemInfo:
         return SystemInfo(
-            instance="cafe0123", name="here", version="0.1.0", kernel_version="6.1", operating_system="Debian", os_version="12", architecture="x86_64", cpus=2,
+            instance="cafe0123", name="here", version="0.1.0",
+            kernel_version="6.1", operating_system="Debian", os_version="12", architecture="x86_64", cpus=2,
             memory=1 << 30, data_root="/d", exec_root="/e", storage_driver="overlay", runtime="crun",
             runtime_version="1.8.1", runtimes={"crun": "/usr/bin/crun"}, conmon_version="2.1.6", cgroup_version="2",
             cgroup_driver="cgroupfs", containers=1, running=1, paused=0, stopped=0, images=1, seccomp=True,
