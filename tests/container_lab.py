@@ -196,8 +196,9 @@ def line_of(process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> str:
 
 
 def one_sentence(said: str) -> None:
-    """An error says what is wrong in one line; the clients' hints at their help do not count."""
-    lines = [line for line in said.splitlines() if line and "--help" not in line and not line.startswith("Usage:")]
+    """An error says what is wrong in one line; the clients' hints at their help, and their own log, do not count."""
+    own = ("Usage:", 'time="')
+    lines = [line for line in said.splitlines() if line and "--help" not in line and not line.startswith(own)]
     assert len(lines) == 1, said
 
 

@@ -720,6 +720,8 @@ def test_where_the_root_is_no_mount_point_runtimes_live_under_a_bind_of_it(
 def test_a_mount_made_after_the_first_container_is_seen_by_the_next(
     tell: Callable[[Story], None], machine: Machine, tmp_path: Path, is_mount_point: bool
 ) -> None:
+    if is_mount_point and not machine.root_is_mount_point:
+        pytest.skip("in a plain chroot the root is no mount point, and cannot be taken for one")
     place = tmp_path / "later"
     place.mkdir()
     bound = ResolvedMount(mount=Mount(kind="bind", target="/data"), source=str(place))
