@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import signal
@@ -178,21 +179,24 @@ def test_a_named_file_must_exist_and_be_an_object(tmp_path: Path) -> None:
 
 
 ENGINE = """
-import linkspan.engine, fake_engine, sys
+import linkspan.engine, fake_engine, os, sys
+from linkspan.api import daemon, sole_daemon
+# under a name of its own: a real daemon may run on this machine
+daemon.sole_daemon = lambda: sole_daemon.sole_daemon(f"linkspan.test.{os.getpid()}")
 class Engine(fake_engine.FakeEngine):
     def __init__(self, config): super().__init__()
     async def start(self): pass
     async def stop(self): print("engine stopped", flush=True)
 linkspan.engine.Engine = Engine
-from linkspan.api.daemon import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(daemon.main(sys.argv[1:]))
 """
+OWN_GROUP = grp.getgrgid(os.getgid()).gr_name
 
 
 def daemon(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     places = ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "--pidfile", f"{folder}/pid"]
     return subprocess.Popen(
-        [sys.executable, "-c", ENGINE, *places, "--host", f"unix://{folder}/s", "--group", "root", *arguments],
+        [sys.executable, "-c", ENGINE, *places, "--host", f"unix://{folder}/s", "--group", OWN_GROUP, *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import grp
+import os
 import socket
 import stat
 from pathlib import Path
@@ -16,6 +18,8 @@ from linkspan.api.routes import router
 from linkspan.api.server import Server
 from linkspan.errors import Conflict, InvalidRequest, LinkspanError, NotSupported
 from raw_http import eventually, serving
+
+OWN_GROUP = grp.getgrgid(os.getgid()).gr_name
 
 
 def test_ping_names_the_newest_version_in_its_headers() -> None:
@@ -291,7 +295,7 @@ def test_the_socket_is_private_and_goes_with_the_server(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
 
     async def story() -> None:
-        server = Server(Application(FakeEngine(), router()), group="root")
+        server = Server(Application(FakeEngine(), router()), group=OWN_GROUP)
         await server.start([f"unix://{path}"])
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         await server.stop(1)
@@ -306,7 +310,7 @@ def test_a_stale_socket_is_replaced_and_a_live_one_refused(tmp_path: Path) -> No
         stale.bind(str(path))
 
     async def story() -> None:
-        first, second = (Server(Application(FakeEngine(), router()), group="root") for _ in range(2))
+        first, second = (Server(Application(FakeEngine(), router()), group=OWN_GROUP) for _ in range(2))
         await first.start([f"unix://{path}"])
         with pytest.raises(Conflict, match=str(path)):
             await second.start([f"unix://{other}", f"unix://{path}"])
@@ -328,14 +332,14 @@ def test_a_stale_socket_is_replaced_and_a_live_one_refused(tmp_path: Path) -> No
 )
 def test_a_host_that_cannot_be_served_is_refused(host: str, error: type[LinkspanError]) -> None:
     with pytest.raises(error):
-        asyncio.run(Server(Application(FakeEngine(), router()), group="root").start([host]))
+        asyncio.run(Server(Application(FakeEngine(), router()), group=OWN_GROUP).start([host]))
 
 
 def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
     with pytest.raises(Conflict, match="no socket"):
-        asyncio.run(Server(Application(FakeEngine(), router()), group="root").start([f"unix://{path}"]))
+        asyncio.run(Server(Application(FakeEngine(), router()), group=OWN_GROUP).start([f"unix://{path}"]))
     assert path.read_text() == "precious"
 
 

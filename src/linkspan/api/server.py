@@ -122,6 +122,10 @@ def _listen(path: Path, group: str) -> socket.socket:
         path.chmod(0o660)
     except KeyError:
         LOG.info("there is no group %r: root alone can use %s", group, path)
+    except OSError as error:
+        listening.close()
+        path.unlink(missing_ok=True)
+        raise Conflict(f"cannot give {path} to the group {group}: {error.strerror}") from error
     return listening
 
 
