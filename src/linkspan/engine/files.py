@@ -6,6 +6,7 @@ They are bind mounts, and a bind mount follows the inode: so they are edited in 
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -96,16 +97,26 @@ def write_in_place(path: Path, text: str) -> None:
     """
     data = text.encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as file:
-            file.seek(0)
-            if file.read(len(data) + 1) == data:
-                return
-            file.truncate(0)
-            file.write(data)
-        path.chmod(0o644)
+        descriptor = _opened(path)
+        try:
+            if os.read(descriptor, len(data) + 1) != data:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, data, 0)
+                os.fchmod(descriptor, 0o644)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise RuntimeFailure(f"cannot write {path}: {error.strerror}") from error
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of the file, which is made with its folder where it is missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o644)
 
 
 def extra_entries(extra_hosts: Sequence[str], host_gateway: Sequence[str]) -> tuple[HostsEntry, ...]:
