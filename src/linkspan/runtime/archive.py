@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from linkspan.errors import InvalidRequest, TooLarge
-from linkspan.runtime.rooted import RESOLVE_NO_XDEV, Root, normal, openat2
+from linkspan.openat2 import RESOLVE_NO_XDEV, openat2
+from linkspan.runtime.rooted import Root, normal
 from linkspan.runtime.unpack import Owner, check, unpack
 
 CHUNK = 256 * 1024

@@ -11,7 +11,6 @@ directory of a stopped one.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import posixpath
@@ -21,49 +20,10 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from linkspan.errors import Conflict, Forbidden, InvalidRequest, LinkspanError, NotFound, RuntimeFailure
-
-SYS_OPENAT2 = 437
-"""The same number on every architecture (asm-generic/unistd.h)."""
-
-# linux/openat2.h
-RESOLVE_NO_XDEV = 0x01
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
-RESOLVE_IN_ROOT = 0x10
+from linkspan.openat2 import RESOLVE_IN_ROOT, openat2
 
 LINKS_FOLLOWED = 40
 """As many as the kernel follows before ELOOP (path_resolution(7))."""
-RACES_RETRIED = 64
-"""``openat2`` gives EAGAIN when a rename went on while it resolved ``..``."""
-
-
-class OpenHow(ctypes.Structure):
-    """``struct open_how`` of linux/openat2.h."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """Opens ``path`` as seen from the directory descriptor. Raises OSError as open(2) does."""
-    how = OpenHow(flags | os.O_CLOEXEC, 0, resolve)
-    for _ in range(RACES_RETRIED):
-        descriptor: int = libc.syscall(
-            ctypes.c_long(SYS_OPENAT2),
-            ctypes.c_int(directory),
-            ctypes.c_char_p(os.fsencode(path)),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-        if descriptor >= 0:
-            return descriptor
-        number = ctypes.get_errno()
-        if number != errno.EAGAIN:
-            break
-    raise OSError(number, os.strerror(number), path)
 
 
 class Root:
