@@ -101,6 +101,17 @@ def test_a_bridge_is_changed_in_place(linux: LinuxKernel) -> None:
     assert linux.host.index("br-one") == index
 
 
+def test_a_bridge_whose_making_was_cut_short_is_finished(linux: LinuxKernel) -> None:
+    """As after a daemon that died before the bridge had the port from which it takes its limit."""
+    run("ip", "link", "add", "br-one", "mtu", "1499", "group", str(GROUP), "type", "bridge")
+    wanted = changed(BRIDGE, gso_max_size=262144)
+    steps = diff(state_of([wanted]), linux.read([]))
+    assert [type(step) for step in steps] == [Update]
+    linux.apply(steps)
+    assert linux.read([]) == state_of([wanted])
+    assert "lsgso" not in run("ip", "-br", "link")
+
+
 def test_a_bridge_keeps_its_mtu_whatever_its_ports_have(linux: LinuxKernel) -> None:
     small = changed(VETH, mtu=1300)
     make(linux, BOX, BRIDGE, small)

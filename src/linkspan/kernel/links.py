@@ -129,7 +129,7 @@ class Links:
         socket.request(link.delete_group(self._mark.doomed))
 
     def update_bridge(self, bridge: Bridge) -> None:
-        """Asserts every setting of a bridge of ours."""
+        """Asserts every setting of a bridge of ours, also of one whose making was cut short."""
         self._check_alias(bridge.alias)
         found = self._ours(bridge.namespace, bridge.name)
         parts = [
@@ -139,6 +139,8 @@ class Links:
             *sizes(found, bridge.mtu, bridge.gso_max_size),
         ]
         socket = self.socket(bridge.namespace)
+        if bridge.gso_max_size > max(found.gso_max_size, link.LEGACY_GSO):
+            self._let_sizes_grow(socket, found.index)
         socket.request(link.change(found.index, *parts))
         socket.request(link.change(found.index, self._policy(bridge.mtu), up=True))
 

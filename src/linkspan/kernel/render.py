@@ -137,8 +137,7 @@ def _create_bridge(item: Bridge) -> Iterator[str]:
     yield f"{ip} link set dev {name} addrgenmode none"
     yield from _set_bridge(item, None)
     if item.gso_max_size != ORDINARY_SIZE:
-        yield f"{ip} link add name {PASSING} master {name} type veth"
-        yield f"{ip} link del dev {PASSING}"
+        yield from _let_sizes_grow(item)
         yield _set_sizes(item.namespace, item.name, item.gso_max_size)
     yield f"{ip} link set dev {name} up"
 
@@ -155,7 +154,14 @@ def _set_bridge(item: Bridge, before: Bridge | None) -> Iterator[str]:
     if changed:
         yield f"{_ip(item.namespace)} link set dev {_word(item.name)} {' '.join(changed)}"
     if before is not None and before.gso_max_size != item.gso_max_size:
+        if item.gso_max_size > max(before.gso_max_size, ORDINARY_SIZE):
+            yield from _let_sizes_grow(item)
         yield _set_sizes(item.namespace, item.name, item.gso_max_size)
+
+
+def _let_sizes_grow(item: Bridge) -> Iterator[str]:
+    yield f"{_ip(item.namespace)} link add name {PASSING} master {_word(item.name)} type veth"
+    yield f"{_ip(item.namespace)} link del dev {PASSING}"
 
 
 def _create_veth(item: Veth) -> Iterator[str]:
