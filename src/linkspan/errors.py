@@ -14,7 +14,8 @@
     │   ├── CommandNotFound 400    the container's program does not exist (client exit status 127)
     │   └── CommandNotExecutable 400    ... or cannot be executed (client exit status 126)
     ├── RegistryFailure     500    the registry refused or cannot be reached
-    └── StoreFailure        500    the intent on disk cannot be read or written
+    ├── StoreFailure        500    the intent on disk cannot be read or written
+    └── KeeperFailure       500    the keeper, which answers names and holds ports, cannot be reached or started
 
 Each carries one sentence: *what* went wrong with which value, *whose* object stands in the way, and the
 *remedy*. ``linkspan.api`` is the one place that turns them into HTTP. Several failures at once travel as an
@@ -146,4 +147,11 @@ class StoreFailure(LinkspanError):
     """The intent on disk cannot be read or written. Nothing was changed in the kernel."""
 
     code = "store"
+    status = 500
+
+
+class KeeperFailure(LinkspanError):
+    """The keeper cannot be reached or started. Names and published ports of running containers go on if it lives."""
+
+    code = "keeper_failure"
     status = 500

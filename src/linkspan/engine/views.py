@@ -10,6 +10,7 @@ from linkspan.model.container import Container, ContainerState, Mount
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.image import Image, ImageConfig
 from linkspan.model.network import Network
+from linkspan.model.port import Publication
 from linkspan.model.volume import Volume
 
 
@@ -57,6 +58,8 @@ class ContainerView(msgspec.Struct, frozen=True, kw_only=True):
     """Entrypoint and command, the image's defaults mixed in: what runs."""
     entrypoint_length: int = 0
     """How many parts of ``command`` are the entrypoint."""
+    publications: tuple[Publication, ...] = ()
+    """What its sandbox publishes now."""
     root_path: str = ""
 
 
@@ -81,6 +84,8 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
 
     network: Network
     members: tuple[NetworkMember, ...] = ()
+    drifted: bool = False
+    """Somebody undid its repair so often that it was given up."""
     usage: tuple[PoolUsage, ...] = ()
 
 

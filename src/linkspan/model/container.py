@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from linkspan.model.address import IPNetwork
 from linkspan.model.endpoint import EndpointRequest
 
 NetworkModeKind = Literal["bridge", "host", "none", "container"]
@@ -181,6 +182,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     port_bindings: tuple[PortBinding, ...] = ()
     publish_all: bool = False
     links: tuple[str, ...] = ()
+    publish_sources: dict[str, tuple[IPNetwork, ...]] = {}
+    """Who may come: ``80/tcp`` or, for all ports, the empty text, to networks (``--publish-from``)."""
 
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]

@@ -27,6 +27,22 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoint with the highest one gets the sandbox's default route (Docker 28's ``gw-priority``)."""
 
 
+class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Driver options of one endpoint, parsed. Built by ``linkspan.model.endpoint_options.endpoint_options``."""
+
+    interface: str = ""
+    """Name inside the sandbox (``com.docker.network.endpoint.ifname``); empty: the next free one."""
+    host_interface: str = ""
+    """Name of the veth's end on the host (``linkspan.endpoint.host_ifname``); empty: made up."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Path below /proc/sys, slash-separated, with ``IFNAME`` for the interface, and value."""
+    anti_spoofing: bool | None = None
+    """None: as the network says."""
+    announcements: int | None = None
+    announcement_interval: float | None = None
+    """Seconds; None: as the network says."""
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A live endpoint: names and addresses that were claimed for it. It belongs to a sandbox.
 
@@ -44,3 +60,4 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     mac: str
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
+    options: EndpointOptions = EndpointOptions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 import msgspec
@@ -9,6 +10,14 @@ import msgspec
 from linkspan.model.address import IPAddress, IPNetwork
 
 Driver = Literal["bridge", "host", "null"]
+
+GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
+"""How a bridge network reaches the outside in one family (Docker 28's ``gateway_mode_ipv4`` and ``_ipv6``).
+
+``nat``: addresses hide behind the host's, and only published ports can be reached from outside. ``nat-unprotected``:
+the same, but all ports of the containers' own addresses are open to who has a route. ``routed``: no translation;
+published ports are open at the containers' own addresses. ``isolated``: the host has no address on the bridge.
+"""
 
 PREDEFINED = ("bridge", "host", "none")
 """Networks that exist from the first start and cannot be removed."""
@@ -69,6 +78,25 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """False refuses traffic between containers of this network (Docker's ICC)."""
     interface_prefix: str = "eth"
     """Interfaces inside sandboxes are called prefix + number."""
+    gateway_mode4: GatewayMode = "nat"
+    gateway_mode6: GatewayMode = "nat"
+    host_binding: IPAddress | None = None
+    """Where ports are published that name no host address; None: on all addresses."""
+    source4: IPv4Address | None = None
+    """Address of the host that outgoing traffic gets instead of masquerading; None: the kernel chooses."""
+    source6: IPv6Address | None = None
+    trusted_interfaces: tuple[str, ...] = ()
+    """Interfaces of the host from which neighbours may reach published ports at the containers' own addresses."""
+    anti_spoofing: bool = True
+    """Ports take frames only with the addresses that their endpoints were given."""
+    announcements: int = 3
+    """How many gratuitous ARPs and unsolicited NAs tell of a new endpoint; 0: none (Docker's default is 3)."""
+    announcement_interval: float = 1.0
+    """Seconds between them, 0.1 to 2.0."""
+    dns: tuple[str, ...] = ()
+    """Servers that unknown names of this network go to (option ``linkspan.dns``); empty: the host's."""
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
 
 
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from linkspan.model.port import Publication
+
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """The network stack that one or more containers run in.
@@ -23,3 +25,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     host: bool = False
     """The host's own namespace: no pin, no endpoints with interfaces."""
     members: frozenset[str] = frozenset()
+    publications: tuple[Publication, ...] = ()
+    """Its published ports, in the order of the definition."""
+    resolver_port: int = 0
+    """Port of 127.0.0.11, UDP and TCP, on which the keeper answers names for it; 0: it has no resolver of ours."""
