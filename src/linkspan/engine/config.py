@@ -35,6 +35,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 0
     inter_container: bool = True
     masquerade: bool = True
+    publish_address: IPAddress | None = None
+    """``--ip``: where ports are published that name no host address; None: on all addresses of both families."""
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
