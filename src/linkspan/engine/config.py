@@ -37,6 +37,13 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     masquerade: bool = True
     publish_address: IPAddress | None = None
     """``--ip``: where ports are published that name no host address; None: on all addresses of both families."""
+    allow_direct_routing: bool = False
+    """Whether neighbours with a route may reach published ports at the containers' own addresses, on all networks."""
+    default_network_options: dict[str, dict[str, str]] = {}
+    """``--default-network-opt``: by driver, options of new networks that do not name them themselves."""
+    host_gateway: tuple[str, ...] = ()
+    """``--host-gateway-ip``: addresses that ``host-gateway`` stands for in ``--add-host``, one a family at most; empty:
+    the gateway of the container's own network."""
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
@@ -52,6 +59,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     seccomp_profile: str = ""
     """Path of a profile, ``unconfined``, or empty for the default one."""
     default_ulimits: tuple[Ulimit, ...] = ()
+    default_log_options: dict[str, str] = {}
+    """``--log-opt``: options of logs that a container with the default log driver does not name itself."""
     shutdown_timeout: int = 15
     spare_namespaces: int = 4
     """How many namespaces wait in the pool."""
