@@ -42,10 +42,10 @@ class NetlinkError(OSError):
 
 
 class Netlink:
-    """One NETLINK_ROUTE socket in the namespace of the thread that opens it."""
+    """One socket in the namespace of the thread that opens it, for ``NETLINK_ROUTE`` or another netlink protocol."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))

@@ -32,6 +32,7 @@ RTA_PREFSRC = 7
 RTA_TABLE = 15
 
 RTN_UNICAST = 1
+RTN_LOCAL = 2
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RT_SCOPE_NOWHERE = 255
@@ -91,9 +92,9 @@ def delete(route: RouteEntry) -> Request:
     return Request(RTM_DELROUTE, 0, _body(route, adding=False))
 
 
-def dump(*, family: int = 0, protocol: int = 0) -> Request:
-    """Asks for routes; with strict checking the kernel filters by protocol (0: all)."""
-    return Request(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0))
+def dump(*, family: int = 0, protocol: int = 0, kind: int = 0) -> Request:
+    """Asks for routes; with strict checking the kernel filters by protocol and kind (RTN_*; 0: all)."""
+    return Request(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, kind, 0))
 
 
 def _body(route: RouteEntry, *, adding: bool) -> bytes:
