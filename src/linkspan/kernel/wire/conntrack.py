@@ -54,9 +54,9 @@ FILTER_DESTINATION_PORT = 1 << 5
 NFGENMSG = struct.Struct("!BBH")
 PORT = struct.Struct("!H")
 FAMILIES = {4: AF_INET, 6: AF_INET6}
-ANY = {4: IPv4Address(0), 6: IPv6Address(0)}
 
 Address = IPv4Address | IPv6Address
+ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
 
 class Tuple(msgspec.Struct, frozen=True, kw_only=True):
