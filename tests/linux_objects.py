@@ -93,9 +93,9 @@ EVERYTHING: tuple[Object, ...] = (
     Route(namespace="box", destination="10.77.0.0/16", link="eth0", source="10.9.0.2", metric=50),
     Route(namespace="box", destination="10.78.0.0/16", link="eth0", table=1000),
     Route(destination="10.79.0.0/16", gateway="10.9.0.2", link="br-one"),
-    element("pub4", "tcp", "192.0.2.1", "8080", value=("10.9.0.2", "80"), publishes=True),
-    element("pub6", "udp", "2001:db8::1", "53", value=("fd00:9::2", "5353"), publishes=True),
-    element("range4", "9000-9010", "192.0.2.0/24", "udp", value=("10.9.0.2",), publishes=True),
+    element("pub4", "6", "192.0.2.1", "8080", value=("10.9.0.2", "80"), publishes=True),
+    element("pub6", "17", "2001:db8::1", "53", value=("fd00:9::2", "5353"), publishes=True),
+    element("range4", "9000-9010", "192.0.2.0/24", "17", value=("10.9.0.2",), publishes=True),
 )
 """One of everything, in the order of ranks."""
 

@@ -56,9 +56,9 @@ REFUSED = {
         Route(namespace="lsp-s1", link="eth0", destination="::/0", gateway="fd00:2::1")
     ),
     "an element without its table": Create(
-        Element(namespace="lsp-s1", family="inet", table="linkspan", set="ports", item=("tcp", "80"))
+        Element(namespace="lsp-s1", family="inet", table="linkspan", set="ports", item=("6", "80"))
     ),
-    "an element without its set": Create(Element(family="inet", table="linkspan", set="nothing", item=("tcp", "80"))),
+    "an element without its set": Create(Element(family="inet", table="linkspan", set="nothing", item=("6", "80"))),
     "a table without its namespace": Create(replace(TABLE, namespace="lsp-s2")),
     "a value without its link": Create(
         Sysctl(namespace="lsp-s1", link="eth1", path="net/ipv6/conf/eth1/accept_ra", value="0")

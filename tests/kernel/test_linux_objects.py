@@ -314,7 +314,7 @@ def test_elements_are_changed_and_removed(linux: LinuxKernel) -> None:
 
 def test_absent_elements_do_not_keep_the_others_from_being_removed(linux: LinuxKernel) -> None:
     present = [element("bridges", f"br-{n}") for n in range(5)]
-    absent = [element("bridges", "br-x"), element("subnet4", "10.0.0.0/8"), element("pub4", "tcp", "10.0.0.1", "1")]
+    absent = [element("bridges", "br-x"), element("subnet4", "10.0.0.0/8"), element("pub4", "6", "10.0.0.1", "1")]
     make(linux, TABLE, *present)
     linux.apply([Delete(item) for item in (absent[0], *present, *absent[1:])])
     assert linux.read([]) == state_of([TABLE])
@@ -430,7 +430,7 @@ def test_two_kernels_on_two_hosts_do_not_meet(tmp_path: Path) -> None:
 
 def test_thousands_of_elements_go_in_one_transaction(linux: LinuxKernel) -> None:
     many: list[Element] = [
-        element("pub4", "tcp", f"10.0.{n // 250}.1", str(n % 250 + 1), value=("10.9.0.2", "80"), publishes=True)
+        element("pub4", "6", f"10.0.{n // 250}.1", str(n % 250 + 1), value=("10.9.0.2", "80"), publishes=True)
         for n in range(3000)
     ]
     make(linux, TABLE, *many)

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import msgspec
 
 OUTPUT_JSON = 1 << 4
+OUTPUT_NUMERIC_PROTOCOL = 1 << 7
+"""6 instead of tcp: we write numbers, and names depend on /etc/protocols."""
 OUTPUT_TERSE = 1 << 11
 """Leaves the elements of sets out (nftables/libnftables.h)."""
 
@@ -91,7 +93,8 @@ class Nft:
         return self._list(f"list table {family} {name}", terse=not elements)
 
     def _list(self, command: str, *, terse: bool = False) -> list[tuple[str, dict[str, object]]]:
-        self._library.nft_ctx_output_set_flags(self._context, OUTPUT_JSON | (OUTPUT_TERSE if terse else 0))
+        flags = OUTPUT_JSON | OUTPUT_NUMERIC_PROTOCOL | (OUTPUT_TERSE if terse else 0)
+        self._library.nft_ctx_output_set_flags(self._context, flags)
         result, listing, words = self._execute(command)
         if result != 0:
             if os.strerror(errno.ENOENT) in words:

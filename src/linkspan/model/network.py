@@ -85,6 +85,8 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     source4: IPv4Address | None = None
     """Address of the host that outgoing traffic gets instead of masquerading; None: the kernel chooses."""
     source6: IPv6Address | None = None
+    inhibit_ipv4: bool = False
+    """The bridge gets no IPv4 address: somebody else gives it one, or is the gateway (Docker's ``inhibit_ipv4``)."""
     trusted_interfaces: tuple[str, ...] = ()
     """Interfaces of the host from which neighbours may reach published ports at the containers' own addresses."""
     anti_spoofing: bool = True
@@ -97,6 +99,14 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Servers that unknown names of this network go to (option ``linkspan.dns``); empty: the host's."""
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+
+    def gateway_mode(self, version: int) -> GatewayMode:
+        """The gateway mode of a family, 4 or 6."""
+        return self.gateway_mode4 if version == 4 else self.gateway_mode6
+
+    def source(self, version: int) -> IPAddress | None:
+        """The fixed source address of a family, 4 or 6."""
+        return self.source4 if version == 4 else self.source6
 
 
 class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,14 +33,18 @@ def network(network: Network, facts: Facts) -> Iterator[Object]:
     )
     yield from _ipv6_switches("", name, network, facts)
     for pool in network.pools:
-        if pool.gateway is not None:
+        if pool.gateway is not None and _has_address(options, pool.subnet.version):
             yield Address(link=name, address=f"{pool.gateway}/{pool.subnet.prefixlen}")
-    if network.enable_ipv6 and facts.ipv6:
+    if network.enable_ipv6 and facts.ipv6 and _has_address(options, 6):
         yield Address(link=name, address=f"{link_local(mac)}/64")
 
 
 def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts) -> Iterator[Object]:
-    """The endpoint scope: the veth pair and the endpoint's addresses inside ``namespace``."""
+    """The endpoint scope: the veth pair and the endpoint's addresses inside ``namespace``.
+
+    Under br_netfilter a port that is published by a neighbour is translated inside the bridge, which an isolated port
+    would refuse; there the firewall sees bridged packets, and its map ``pair`` keeps containers apart.
+    """
     options = options_of(network)
     yield Veth(
         name=endpoint.host_interface,
@@ -49,7 +53,7 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
         alias=mark(facts, "endpoint", endpoint.id),
         group=facts.group,
         hairpin=facts.bridge_netfilter,
-        isolated=not options.inter_container,
+        isolated=not options.inter_container and not facts.bridge_netfilter,
         gso_max_size=_segment_size(facts),
         peer_namespace=namespace,
         peer_name=endpoint.interface,
@@ -71,6 +75,11 @@ def options_of(network: Network) -> BridgeOptions:
     if network.bridge is None:
         raise ValueError(f"network {network.name} is not a bridge network")
     return network.bridge
+
+
+def _has_address(options: BridgeOptions, version: int) -> bool:
+    """Whether the host has an address of this family on the bridge."""
+    return options.gateway_mode(version) != "isolated" and not (version == 4 and options.inhibit_ipv4)
 
 
 def mark(facts: Facts, kind: str, identity: str) -> str:

@@ -1,4 +1,4 @@
-"""What belongs to a sandbox as a whole: its namespace, and the default routes that its endpoints compete for."""
+"""What belongs to a sandbox as a whole: its namespace, its default routes, its resolver and its published ports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from linkspan.kernel.state import Namespace, Object, Route
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network
 from linkspan.model.sandbox import Sandbox
+from linkspan.plan import ports, resolver
+from linkspan.plan.gateways import EVERYWHERE, by_priority, gateway_of
 
-EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+__all__ = ["EVERYWHERE", "by_priority", "gateway_of", "namespace_of", "sandbox"]
 
 
 def namespace_of(sandbox: Sandbox) -> str:
@@ -23,27 +25,15 @@ def sandbox(sandbox: Sandbox, endpoints: Sequence[tuple[Network, Endpoint]]) -> 
         return
     namespace = namespace_of(sandbox)
     yield Namespace(name=namespace)
+    if sandbox.resolver_port:
+        yield resolver.table(namespace, sandbox.resolver_port)
     for version, destination in EVERYWHERE.items():
         for network, endpoint in by_priority(endpoints):
             gateway = gateway_of(network, version)
             if gateway and _has(endpoint, version):
                 yield Route(namespace=namespace, destination=destination, gateway=gateway, link=endpoint.interface)
                 break
-
-
-def by_priority(endpoints: Sequence[tuple[Network, Endpoint]]) -> list[tuple[Network, Endpoint]]:
-    """Who gets the default route: the highest gateway priority, then the network's name (Docker's order)."""
-    return sorted(endpoints, key=lambda pair: (-pair[1].request.gateway_priority, pair[0].name))
-
-
-def gateway_of(network: Network, version: int) -> str:
-    """The gateway that a default route of this family may use; internal networks offer none."""
-    if network.internal:
-        return ""
-    for pool in network.pools:
-        if pool.subnet.version == version and pool.gateway is not None:
-            return str(pool.gateway)
-    return ""
+    yield from ports.publications(sandbox, endpoints)
 
 
 def _has(endpoint: Endpoint, version: int) -> bool:
