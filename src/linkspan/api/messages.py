@@ -13,8 +13,9 @@ from linkspan.api.wire.decoding import decode
 from linkspan.engine.face import Session
 from linkspan.errors import InvalidRequest
 
-JSON_LIMIT = 4 * 1024 * 1024
-"""Bytes of a JSON body; archives have no limit, since they are never held in memory."""
+JSON_LIMIT = 8 * 1024 * 1024
+"""Bytes of a JSON body: all 65,535 ports published on one address are 5 MiB. Archives have no limit, since they are
+never held in memory."""
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from linkspan.api.routes import (
     containers,
     execs,
     images,
+    insight,
     networks,
     plans,
     readings,
@@ -34,6 +35,7 @@ def router() -> Router:
         networks,
         volumes,
         plans,
+        insight,
         unsupported,
     ):
         noun.add_to(found)

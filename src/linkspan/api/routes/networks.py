@@ -7,7 +7,7 @@ from linkspan.api.router import Router
 from linkspan.api.wire import networks as wire
 from linkspan.api.wire.network_modes import endpoint_request
 from linkspan.engine.face import EngineFace
-from linkspan.errors import InvalidRequest, NotFound
+from linkspan.errors import NotFound
 
 
 def add_to(router: Router) -> None:
@@ -50,18 +50,14 @@ async def prune(engine: EngineFace, request: Request) -> Answer:
 async def connect(engine: EngineFace, request: Request) -> Answer:
     wanted, reference = await request.json(wire.NetworkConnect), request.parameters["id"]
     await engine.networks.connect(
-        reference, _container(wanted.container), endpoint_request(reference, wanted.endpoint_config)
+        reference, wire.container_reference(wanted.container), endpoint_request(reference, wanted.endpoint_config)
     )
     return Reply()
 
 
 async def disconnect(engine: EngineFace, request: Request) -> Answer:
     wanted = await request.json(wire.NetworkDisconnect)
-    await engine.networks.disconnect(request.parameters["id"], _container(wanted.container), force=wanted.force)
+    await engine.networks.disconnect(
+        request.parameters["id"], wire.container_reference(wanted.container), force=wanted.force
+    )
     return Reply()
-
-
-def _container(reference: str) -> str:
-    if not reference:
-        raise InvalidRequest("the member Container is empty: it names the container")
-    return reference

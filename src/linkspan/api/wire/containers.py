@@ -7,6 +7,7 @@ from linkspan.api.wire import times
 from linkspan.api.wire.decoding import Json
 from linkspan.api.wire.endpoints import endpoint_settings
 from linkspan.api.wire.host_config import host_config
+from linkspan.api.wire.publications import exposed_names, port_list, port_map
 from linkspan.api.wire.storage import driver_name
 from linkspan.engine.views import ContainerView, MountPoint
 from linkspan.model.container import ContainerState
@@ -22,7 +23,7 @@ def summary(view: ContainerView, *, now: float, version: Version) -> Json:
         "ImageID": container.image_id,
         "Command": " ".join(view.command),
         "Created": int(container.created),
-        "Ports": _exposed(view),
+        "Ports": port_list(view),
         "Labels": _labels(view),
         "State": view.state.status,
         "Status": status(view.state, now),
@@ -111,7 +112,7 @@ def _state(state: ContainerState) -> Json:
 def _config(view: ContainerView) -> Json:
     """The configuration that runs: the request's, and the image's where the request said nothing."""
     spec, image = view.container.spec, view.image_config
-    exposed = _exposed_names(view)
+    exposed = exposed_names(view)
     entrypoint = view.command[: view.entrypoint_length]
     command = view.command[view.entrypoint_length :]
     shown: Json = {
@@ -160,23 +161,6 @@ def _labels(view: ContainerView) -> dict[str, str]:
     return {**view.image_config.labels, **view.container.spec.labels}
 
 
-def _exposed_names(view: ContainerView) -> list[str]:
-    spec = view.container.spec
-    published = [f"{each.port}/{each.protocol}" for each in spec.port_bindings]
-    return sorted({*view.image_config.exposed_ports, *spec.exposed_ports, *published})
-
-
-def _exposed(view: ContainerView) -> list[Json]:
-    """Ports for ``ps``: the exposed ones while there is a network to expose them on."""
-    if not view.state.running or not view.networks:
-        return []
-    shown: list[Json] = []
-    for name in _exposed_names(view):
-        port, _, protocol = name.partition("/")
-        shown.append({"PrivatePort": int(port), "Type": protocol or "tcp"})
-    return shown
-
-
 def _networks(view: ContainerView, version: Version) -> Json:
     shown: Json = {
         each.network.name: endpoint_settings(each, view.container, running=view.state.running, version=version)
@@ -200,7 +184,7 @@ def _network_settings(view: ContainerView, version: Version) -> Json:
         "Bridge": "",
         "SandboxID": view.sandbox_id,
         "SandboxKey": view.sandbox_path,
-        "Ports": dict.fromkeys(_exposed_names(view)) if view.state.running else {},
+        "Ports": port_map(view),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,

@@ -96,6 +96,13 @@ def network_request(create: NetworkCreate) -> NetworkRequest:
     )
 
 
+def container_reference(text: str) -> str:
+    """The container of a connect or disconnect."""
+    if not text:
+        raise InvalidRequest("the member Container is empty: it names the container")
+    return text
+
+
 def inspect(view: NetworkView, *, version: Version, members: bool = True) -> Json:
     """One network; the list leaves its members out."""
     network = view.network
