@@ -105,9 +105,7 @@ def test_the_doctor_s_findings_and_the_figures_of_names_are_lists() -> None:
         async with serving() as served:
             served.engine.insight.findings = (Finding(check="MTU", level="warning", text="too large", remedy="mtu"),)
             served.engine.insight.figures = (
-                Figures(
-                    id="s1", name="web", queries=3, local=2, forwarded=1, seconds=0.25, slowest=0.2, buckets=(2, 1)
-                ),
+                Figures(id="s1", name="web", queries=3, local=2, forwarded=1, seconds=0.25, slowest=0.2, buckets=(2,)),
             )
             found = await got(served, "GET", "/linkspan/doctor")
             names = await got(served, "GET", "/linkspan/names")
