@@ -102,6 +102,22 @@ def test_the_file_speaks_dockers_keys(tmp_path: Path) -> None:
         ({"default-ulimit": ["nofile=9:1"]}, {}, "soft limit"),
         ({"storage-driver": "zfs"}, {}, "use overlay or copy"),
         ({"icc": "perhaps"}, {}, "true or false"),
+        ({"ip": "localhost"}, {}, "'localhost' for --ip: it is not an IP address"),
+        ({"default-network-opt": ["com.docker.network.driver.mtu=1400"]}, {}, "must look like bridge=KEY=VALUE"),
+        ({"default-network-opt": ["overlay=a=b"]}, {}, "invalid driver 'overlay' for --default-network-opt"),
+        (
+            {"default-network-opt": ["bridge=com.docker.network.driver.mut=1400"]},
+            {},
+            "did you mean com.docker.network.driver.mtu?",
+        ),
+        ({}, {"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1"}}}, '"1" is not an MTU'),
+        ({}, {"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": 1}}}, "it must be a text"),
+        ({"host-gateway-ip": ["10.0.0.1", "10.0.0.2"]}, {}, "more than one IPv4 address"),
+        ({}, {"host-gateway-ip": "a", "host-gateway-ips": ["b"]}, "are one setting; leave host-gateway-ip out"),
+        ({"log-opt": ["max-size"]}, {}, "must look like KEY=VALUE"),
+        ({"log-opt": ["max-size=much"]}, {}, "max-size"),
+        ({}, {"log-opts": {"colour": "red"}}, "unknown log opt 'colour' for json-file log driver"),
+        ({"userland-proxy": "perhaps"}, {}, "true or false"),
         ({}, {"dns": "1.1.1.1"}, "list"),
         ({}, {"mtu": True}, "whole number"),
         ({}, {"ipv6": "x"}, "true or false"),
@@ -116,6 +132,49 @@ def test_a_mistake_is_one_sentence(flags: dict[str, object], file: dict[str, obj
 def test_live_restore_cannot_be_turned_off() -> None:
     with pytest.raises(NotSupported):
         configuration({"live-restore": "false"}, {})
+
+
+def test_what_ports_networks_and_logs_default_to_comes_from_flags_or_from_the_file() -> None:
+    flags = configuration(
+        {
+            "ip": "127.0.0.1",
+            "default-network-opt": ["bridge=com.docker.network.driver.mtu=1400"],
+            "host-gateway-ip": ["10.0.0.1", "fd00::1"],
+            "log-opt": ["max-size=10m", "max-file=3"],
+            "userland-proxy": "false",
+        },
+        {},
+    )
+    file = configuration(
+        {},
+        {
+            "ip": "127.0.0.1",
+            "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}},
+            "host-gateway-ips": ["10.0.0.1", "fd00::1"],
+            "log-opts": {"max-size": "10m", "max-file": "3"},
+            "userland-proxy": True,
+            "allow-direct-routing": False,
+        },
+    )
+    assert flags == file
+    assert str(flags.publish_address) == "127.0.0.1"
+    assert flags.default_network_options == {"bridge": {"com.docker.network.driver.mtu": "1400"}}
+    assert flags.host_gateway == ("10.0.0.1", "fd00::1")
+    assert flags.default_log_options == {"max-size": "10m", "max-file": "3"}
+
+
+def test_docker_s_default_address_means_both_families() -> None:
+    assert configuration({}, {"ip": "0.0.0.0"}).publish_address is None
+    assert str(configuration({"ip": "::"}, {}).publish_address) == "::"
+
+
+def test_docker_s_older_key_of_the_host_s_gateway_is_understood() -> None:
+    assert configuration({}, {"host-gateway-ip": "10.0.0.1"}).host_gateway == ("10.0.0.1",)
+
+
+def test_direct_routing_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(NotSupported, match="allow-direct-routing=true is not supported yet; use networks in gateway"):
+        configuration({"allow-direct-routing": "true"}, {})
 
 
 DOCKERS_FILE = {
@@ -142,13 +201,11 @@ def test_a_file_for_docker_is_taken_where_it_asks_for_what_is_done_anyway() -> N
     ("key", "value", "shown"),
     [
         ("log-driver", "journald", "log-driver=journald"),
-        ("userland-proxy", True, "userland-proxy=true"),
         ("iptables", False, ""),
         ("exec-opts", ["native.cgroupdriver=systemd"], "exec-opts=['native.cgroupdriver=systemd']"),
         ("registry-mirrors", ["http://127.0.0.1:5000"], "registry-mirrors="),
         ("userns-remap", "default", "userns-remap=default"),
         ("experimental", True, "experimental=true"),
-        ("log-opts", {"max-size": "10m"}, "log-opts="),
     ],
 )
 def test_what_docker_would_do_and_we_do_not_is_refused(key: str, value: object, shown: str) -> None:

@@ -82,7 +82,7 @@ def test_every_flag_of_the_daemon_is_listed_with_its_key_and_meaning() -> None:
         assert key == f"`{each.key}`"
         assert meaning.startswith(each.help.partition(" (")[0]), f"{flags}: {each.help!r}"
         assert ("may be repeated" in meaning) == (each.kind == "list"), flags
-    assert listed.keys() == {"--debug", "--live-restore", "--config-file", "--validate"}
+    assert listed.keys() == {"--debug", "--live-restore", "--userland-proxy", "--config-file", "--validate"}
 
 
 def test_the_defaults_of_the_daemon_are_the_real_ones() -> None:

@@ -81,6 +81,35 @@ SETTINGS = (
         "icc", "inter_container", values.boolean, "containers on the default bridge reach each other", kind="switch"
     ),
     Setting("ip-masq", "masquerade", values.boolean, "masquerade what leaves the default bridge", kind="switch"),
+    Setting(
+        "ip",
+        "publish_address",
+        values.publish_address,
+        "address for published ports that name none (all of them)",
+    ),
+    Setting(
+        "allow-direct-routing",
+        "allow_direct_routing",
+        values.boolean,
+        "neighbours with a route reach published ports at the containers' own addresses",
+        kind="switch",
+    ),
+    Setting(
+        "default-network-opts",
+        "default_network_options",
+        values.network_options,
+        "option of new networks, bridge=KEY=VALUE",
+        "default-network-opt",
+        kind="list",
+    ),
+    Setting(
+        "host-gateway-ips",
+        "host_gateway",
+        values.host_gateway,
+        "address that host-gateway stands for in --add-host",
+        "host-gateway-ip",
+        kind="list",
+    ),
     Setting("dns", "dns", values.addresses, "name server for containers", kind="list"),
     Setting("dns-search", "dns_search", values.texts, "search domain for containers", kind="list"),
     Setting("dns-opts", "dns_options", values.texts, "resolver option for containers", "dns-opt", kind="list"),
@@ -113,6 +142,9 @@ SETTINGS = (
         kind="list",
     ),
     Setting(
+        "log-opts", "default_log_options", values.log_options, "option of logs, max-size=10m", "log-opt", kind="list"
+    ),
+    Setting(
         "shutdown-timeout",
         "shutdown_timeout",
         lambda value, name: values.number(value, name, 0, 3600),
@@ -120,8 +152,15 @@ SETTINGS = (
     ),
 )
 
-_SWITCHES = {"debug": "show more in the log", "live-restore": "containers outlive the daemon (always so)"}
-"""Accepted beside the table: one changes the log level, the other nothing."""
+_SWITCHES = {
+    "debug": "show more in the log",
+    "live-restore": "containers outlive the daemon (always so)",
+    "userland-proxy": "taken for Docker's sake: no published port has a process, and none needs one",
+}
+"""Accepted beside the table: the first changes the log level, the others nothing."""
+
+_OLDER_KEYS = {"host-gateway-ip": "host-gateway-ips"}
+"""Keys that Docker 28 gave another name (moby, ``daemon/config``)."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[DaemonConfig, bool]:
@@ -138,6 +177,7 @@ def parse(arguments: Sequence[str]) -> tuple[DaemonConfig, bool]:
 
 def configuration(flags: Mapping[str, object], file: Mapping[str, object]) -> DaemonConfig:
     """Flags by option name and the file's members, checked and put together."""
+    file = _renamed(file)
     _check_keys(file)
     config_foreign.check(file)
     both = [
@@ -159,6 +199,7 @@ def configuration(flags: Mapping[str, object], file: Mapping[str, object]) -> Da
     switches = {**file, **flags}
     if values.boolean(switches.get("debug", False), "debug"):
         found["log_level"] = "debug"
+    values.boolean(switches.get("userland-proxy", True), "userland-proxy")
     if not values.boolean(switches.get("live-restore", True), "live-restore"):
         raise NotSupported("live-restore=false is not supported: containers always outlive the daemon")
     config = msgspec.structs.replace(DaemonConfig(), **found)
@@ -182,6 +223,13 @@ def read_file(path: Path | None) -> Mapping[str, object]:
         raise InvalidRequest(f"cannot read {path or DEFAULT_FILE}: {error}") from error
 
 
+def _renamed(file: Mapping[str, object]) -> Mapping[str, object]:
+    for old, new in _OLDER_KEYS.items():
+        if old in file and new in file:
+            raise InvalidRequest(f"{old} and {new} are one setting", remedy=f"leave {old} out")
+    return {_OLDER_KEYS.get(key, key): value for key, value in file.items()}
+
+
 def _check_keys(file: Mapping[str, object]) -> None:
     known = [*(each.key for each in SETTINGS), *_SWITCHES, *config_foreign.KEYS]
     unknown = [key for key in file if key not in known]
@@ -202,6 +250,11 @@ def _check_together(config: DaemonConfig) -> None:
         raise NotSupported(
             f"default-gateway {config.default_gateway} is not supported: the gateway is the bridge's own address; "
             "set that with --bip"
+        )
+    if config.allow_direct_routing:
+        raise NotSupported(
+            "allow-direct-routing=true is not supported yet",
+            remedy="use networks in gateway mode routed or nat-unprotected instead",
         )
     if config.fixed_range6 and not config.ipv6:
         raise InvalidRequest(f"fixed-cidr-v6 {config.fixed_range6} needs --ipv6")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from linkspan.api.wire.container_types import UlimitSetting
 from linkspan.api.wire.limits import ulimit
+from linkspan.api.wire.logs import check_options
 from linkspan.errors import InvalidRequest
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Ulimit
+from linkspan.model.options import bridge_options
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 STORAGE_DRIVERS = {"": "", "overlay": "overlay", "overlay2": "overlay", "copy": "copy", "vfs": "copy"}
@@ -162,6 +164,61 @@ def address(value: object, name: str) -> IPAddress:
 
 def addresses(value: object, name: str) -> tuple[str, ...]:
     return tuple(str(address(each, name)) for each in texts(value, name))
+
+
+def publish_address(value: object, name: str) -> IPAddress | None:
+    """Docker's default, 0.0.0.0, means both families here as there."""
+    found = gateway(value, name)
+    return None if found == ipaddress.IPv4Address("0.0.0.0") else found
+
+
+def host_gateway(value: object, name: str) -> tuple[str, ...]:
+    """One address, or a list with one of each family."""
+    found = addresses([value] if isinstance(value, str) else value, name)
+    families = [ipaddress.ip_address(each).version for each in found]
+    for family in (4, 6):
+        if families.count(family) > 1:
+            raise InvalidRequest(f"invalid value for {name}: {', '.join(found)} has more than one IPv{family} address")
+    return found
+
+
+def network_options(value: object, name: str) -> dict[str, dict[str, str]]:
+    """``bridge=KEY=VALUE`` texts from flags, ``{"bridge": {KEY: VALUE}}`` from the file; checked as an option is."""
+    found: dict[str, dict[str, str]] = {}
+    if isinstance(value, dict):
+        for driver, options in value.items():
+            found[str(driver)] = pairs(options, f"{name} {driver}")
+    else:
+        for each in texts(value, name):
+            driver, _, option = each.partition("=")
+            if not driver or "=" not in option:
+                raise InvalidRequest(f"invalid value {each!r} for {name}: it must look like bridge=KEY=VALUE")
+            found.setdefault(driver, {}).update(pairs([option], name))
+    for driver, options in found.items():
+        if driver != "bridge":
+            raise InvalidRequest(f"invalid driver {driver!r} for {name}: only networks of driver bridge have options")
+        bridge_options("default", "0" * 64, options)
+    return found
+
+
+def pairs(value: object, name: str) -> dict[str, str]:
+    """``key=value`` texts, or an object of texts."""
+    if isinstance(value, dict):
+        return {str(key): text(item, f"{name} {key}") for key, item in value.items()}
+    found = {}
+    for each in texts(value, name):
+        key, equals, item = each.partition("=")
+        if not key or not equals:
+            raise InvalidRequest(f"invalid value {each!r} for {name}: it must look like KEY=VALUE")
+        found[key] = item
+    return found
+
+
+def log_options(value: object, name: str) -> dict[str, str]:
+    """Of the log driver json-file, which is the default one."""
+    found = pairs(value, name)
+    check_options("json-file", found)
+    return found
 
 
 def labels(value: object, name: str) -> tuple[str, ...]:

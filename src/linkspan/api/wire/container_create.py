@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from linkspan.api.wire import limits, mounts, network_modes, ports, security, signals, sizes
+from linkspan.api.wire import limits, logs, mounts, network_modes, ports, security, signals
 from linkspan.api.wire.container_types import (
     ContainerCreate,
     ContainerUpdate,
     HostConfig,
-    LogSetting,
     RestartSetting,
 )
 from linkspan.errors import InvalidRequest, NotSupported
 from linkspan.model.container import (
     ContainerSpec,
-    LogConfig,
     NetworkMode,
     Resources,
     RestartPolicy,
@@ -25,19 +23,6 @@ from linkspan.model.container import (
 DEFAULT_SHM = 64 * 1024 * 1024
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*")
 _SYSCTL = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-/]*")
-_LOG_SIZE = "max-size"
-_IDLE_LOG_OPTIONS = (
-    "max-file",
-    "compress",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "mode",
-    "max-buffer-size",
-)
-"""Options of json-file that are known and do nothing here (moby, daemon/logger/jsonfilelog)."""
 _RUNTIMES = ("", "runc", "crun", "io.containerd.runc.v2")
 
 
@@ -93,7 +78,7 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
         cgroup_parent=_cgroup_parent(host.cgroup_parent),
         shm_size=_shm_size(host.shm_size),
         oom_score_adj=_oom_score(host.oom_score_adj),
-        log=_log(host.log_config, warnings),
+        log=logs.log_config(host.log_config, warnings),
         port_bindings=ports.bindings(host.port_bindings),
         publish_all=host.publish_all_ports,
         links=tuple(host.links),
@@ -253,17 +238,3 @@ def _oom_score(score: int) -> int:
     if not -1000 <= score <= 1000:
         raise InvalidRequest(f"Invalid value {score}, range for oom score adj is [-1000, 1000]")
     return score
-
-
-def _log(setting: LogSetting, warnings: list[str]) -> LogConfig:
-    driver = setting.type or "json-file"
-    if driver not in ("json-file", "none"):
-        raise NotSupported(f"log driver {driver!r} is not supported; use json-file or none")
-    for name, value in setting.config.items():
-        if driver == "none" or name not in (_LOG_SIZE, *_IDLE_LOG_OPTIONS):
-            raise InvalidRequest(f"unknown log opt {name!r} for {driver} log driver")
-        if name == _LOG_SIZE and value != "-1":
-            sizes.size(value, f"log opt {name}")
-        elif name in _IDLE_LOG_OPTIONS and not (name == "max-file" and value == "1"):
-            warnings.append(f"log opt {name} has no effect: a log that reaches its max-size is begun anew")
-    return LogConfig(driver=driver, options=setting.config)
