@@ -13,7 +13,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """The container's name first (what PTR answers), then aliases, short id, hostname; case does not matter."""
     addresses: tuple[str, ...]
-    """IPv4 and IPv6."""
+    """IPv4 and IPv6, as ``ipaddress`` writes them."""
     ports: tuple[str, ...] = ()
     """What it offers, ``80/tcp``: for SRV queries such as ``_80._tcp.web`` and ``_http._tcp.web``."""
 
@@ -51,6 +51,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """Asked in this order about what is unknown here."""
     forward: bool = True
     """False on internal networks: unknown names are NXDOMAIN, and nothing leaves."""
+    ndots: bool = False
+    """The sandbox's resolv.conf asks for ``ndots`` above 0: an unknown name of one label has no address, so that the
+    client goes on with its search domains; it is not forwarded."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
