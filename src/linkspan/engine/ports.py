@@ -10,6 +10,7 @@ clients may still talk, then comes up again as late as possible.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -201,7 +202,7 @@ class Ports:
         """All dynamic ports that the kernel may give away, from the one after the last given on."""
         ports = self._sockets.dynamic_ports()
         start = self._last_random + 1 if ports.first <= self._last_random < ports.last else ports.first
-        for port in (*range(start, ports.last + 1), *range(ports.first, start)):
+        for port in itertools.chain(range(start, ports.last + 1), range(ports.first, start)):
             if port not in ports.reserved:
                 yield port
 
