@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
+from msgspec.structs import replace
 
 from linkspan.errors import InvalidRequest, LinkspanError, NotSupported
 from linkspan.model.network import BridgeOptions
@@ -65,6 +68,23 @@ def test_dockers_keys_are_read() -> None:
         ("com.docker.network.bridge.gateway_mode_ipv4", "bridged", "is no gateway mode; give one of nat, "),
         ("com.docker.network.bridge.host_binding_ipv4", "localhost", '"localhost" is not an IP address'),
         ("com.docker.network.bridge.default_bridge", "true", "belongs to the network bridge alone"),
+        ("com.docker.network.bridge.gateway_mode_ipv6", "isolated", "is for internal networks; say --internal"),
+        ("com.docker.network.bridge.inhibit_ipv4", "perhaps", '"perhaps" is neither true nor false'),
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth0::eth1", "interface name is empty"),
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth0,eth1", "has characters that are not allowed"),
+        ("com.docker.network.host_ipv4", "fd00::1", "say it with com.docker.network.host_ipv6"),
+        ("com.docker.network.host_ipv6", "192.0.2.1", "say it with com.docker.network.host_ipv4"),
+        ("com.docker.network.host_ipv4", "127.0.0.1", "nothing can leave under 127.0.0.1"),
+        ("com.docker.network.host_ipv6", "fe80::1%eth0", "names an interface; give an address alone"),
+        ("com.docker.network.advertise_addr_nmsgs", "4", '"4" will not do; give a number from 0 to 3'),
+        ("com.docker.network.advertise_addr_ms", "99", "give a number from 100 to 2000"),
+        ("com.docker.network.advertise_addr_ival_ms", "2001", "give a number from 100 to 2000"),
+        ("linkspan.anti_spoofing", "of", '"of" is neither true nor false'),
+        ("linkspan.dns", "192.0.2.53,", "has an empty part"),
+        ("linkspan.dns", "ns.example", '"ns.example" is not an IP address'),
+        ("linkspan.dns_search", "a..b", '"a..b" is not valid'),
+        ("linkspan.dns_options", "ndots 2", "say them as in resolv.conf(5): ndots:2"),
+        ("linkspan.dnsoptions", "ndots:2", "did you mean linkspan.dns_options"),
     ],
 )
 def test_a_bad_option_is_refused_with_its_value(key: str, value: str, sentence: str) -> None:
@@ -81,30 +101,49 @@ def test_ipv6_needs_a_larger_mtu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "field", "meaning"),
     [
-        ("com.docker.network.bridge.host_binding_ipv4", "127.0.0.1"),
-        ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
-        ("com.docker.network.bridge.gateway_mode_ipv6", "isolated"),
-        ("com.docker.network.bridge.inhibit_ipv4", "true"),
-        ("com.docker.network.bridge.trusted_host_interfaces", "eth1"),
-        ("com.docker.network.host_ipv4", "192.0.2.1"),
-        ("com.docker.network.advertise_addr_nmsgs", "5"),
-        ("com.docker.network.enable_ipv6", "true"),
+        ("com.docker.network.bridge.host_binding_ipv4", "127.0.0.1", "host_binding", IPv4Address("127.0.0.1")),
+        ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0", "host_binding", IPv4Address("0.0.0.0")),
+        ("com.docker.network.bridge.host_binding_ipv4", "::1", "host_binding", IPv6Address("::1")),
+        ("com.docker.network.bridge.gateway_mode_ipv4", "routed", "gateway_mode4", "routed"),
+        ("com.docker.network.bridge.gateway_mode_ipv6", "nat-unprotected", "gateway_mode6", "nat-unprotected"),
+        ("com.docker.network.bridge.inhibit_ipv4", "true", "inhibit_ipv4", True),
+        (
+            "com.docker.network.bridge.trusted_host_interfaces",
+            "eth1:vxlan.1",
+            "trusted_interfaces",
+            ("eth1", "vxlan.1"),
+        ),
+        ("com.docker.network.host_ipv4", "192.0.2.1", "source4", IPv4Address("192.0.2.1")),
+        ("com.docker.network.host_ipv6", "2001:db8::1", "source6", IPv6Address("2001:db8::1")),
+        ("com.docker.network.advertise_addr_nmsgs", "0", "announcements", 0),
+        ("com.docker.network.advertise_addr_ms", "100", "announcement_interval", 0.1),
+        ("com.docker.network.advertise_addr_ival_ms", "2000", "announcement_interval", 2.0),
+        ("linkspan.anti_spoofing", "false", "anti_spoofing", False),
+        ("linkspan.dns", "192.0.2.53, 2001:DB8::53", "dns", ("192.0.2.53", "2001:db8::53")),
+        ("linkspan.dns_search", "shop.example.,example", "dns_search", ("shop.example", "example")),
+        ("linkspan.dns_options", "ndots:2,rotate", "dns_options", ("ndots:2", "rotate")),
     ],
 )
-def test_what_docker_knows_and_we_do_not_do_yet_is_not_supported(key: str, value: str) -> None:
-    with pytest.raises(NotSupported) as refusal:
-        bridge_options("web", ID, {key: value})
+def test_an_option_means_what_it_says(key: str, value: str, field: str, meaning: object) -> None:
+    assert bridge_options("web", ID, {key: value}) == replace(bridge_options("web", ID, {}), **{field: meaning})
 
-    assert key in str(refusal.value)
+
+def test_a_network_without_the_host_is_internal() -> None:
+    asked = {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+    assert bridge_options("web", ID, asked, internal=True).gateway_mode4 == "isolated"
+
+
+def test_what_is_said_with_flags_is_no_option() -> None:
+    with pytest.raises(NotSupported, match=r"enable_ipv6 is not read; say --ipv6 instead"):
+        bridge_options("web", ID, {"com.docker.network.enable_ipv6": "true"})
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
-        ("com.docker.network.bridge.host_binding_ipv4", "::"),
+        ("com.docker.network.bridge.host_binding_ipv4", ""),
         ("com.docker.network.bridge.gateway_mode_ipv4", "nat"),
         ("com.docker.network.bridge.inhibit_ipv4", "false"),
         ("com.docker.network.bridge.trusted_host_interfaces", ""),
@@ -156,6 +195,12 @@ def test_a_misspelt_label_in_the_network_namespaces_is_refused() -> None:
         check_labels({"com.docker.network.bridge.nam": "x"})
     with pytest.raises(InvalidRequest, match=r"label linkspan\.colour is unknown"):
         check_labels({"linkspan.colour": "x"})
+    with pytest.raises(InvalidRequest, match=r"did you mean linkspan\.publish-from\?"):
+        check_labels({"linkspan.publish_from": "10.0.0.0/8"})
+
+
+def test_labels_that_say_who_may_come_are_known() -> None:
+    assert check_labels({"linkspan.publish-from": "10.0.0.0/8", "linkspan.publish-from.80/tcp": "10.0.0.1"}) == ()
 
 
 def test_an_option_given_as_a_label_is_warned_about() -> None:

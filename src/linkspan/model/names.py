@@ -58,6 +58,12 @@ def domain_name(text: str) -> str:
     return text
 
 
+def search_domain(text: str, what: str = "search domain") -> str:
+    """A domain that names are looked up in: at most 253 bytes (RFC 1035)."""
+    _check_labels(text, what, 253)
+    return text
+
+
 def alias(text: str) -> str:
     """A name under which a container is found on a network: a domain name (RFC 1035), at most 253 bytes."""
     _check_labels(text, "network alias", 253)

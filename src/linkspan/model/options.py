@@ -1,9 +1,8 @@
 """Driver options and labels, read once into typed values; a typo in Docker's namespace or ours is refused.
 
 Docker keeps every option that it does not know, so ``com.docker.network.bridge.enable_ipmasquerade=false`` there
-changes nothing and tells nobody. Here: a key under ``com.docker.network.`` or ``linkspan.`` must be known. A known one
-that Linkspan does not do yet is taken when it asks for what happens anyway, and is NotSupported otherwise. Keys in
-any other namespace belong to somebody else and are kept, with a warning.
+changes nothing and tells nobody. Here: a key under ``com.docker.network.`` or ``linkspan.`` must be known. Keys in any
+other namespace belong to somebody else and are kept, with a warning.
 """
 
 from __future__ import annotations
@@ -12,10 +11,14 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import get_args
 
 from linkspan.errors import InvalidRequest, NotSupported
-from linkspan.model.names import interface_name
-from linkspan.model.network import BridgeOptions
+from linkspan.model.address import IPAddress
+from linkspan.model.names import interface_name, search_domain
+from linkspan.model.network import BridgeOptions, GatewayMode
+from linkspan.model.sources import PUBLISH_FROM, is_source_label
 
 BRIDGE_NAME = "com.docker.network.bridge.name"
 MTU = "com.docker.network.driver.mtu"
@@ -23,31 +26,58 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 INTER_CONTAINER = "com.docker.network.bridge.enable_icc"
 INTERFACE_PREFIX = "com.docker.network.container_iface_prefix"
 DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
+GATEWAY_MODE4 = "com.docker.network.bridge.gateway_mode_ipv4"
+GATEWAY_MODE6 = "com.docker.network.bridge.gateway_mode_ipv6"
+HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+INHIBIT_IPV4 = "com.docker.network.bridge.inhibit_ipv4"
+TRUSTED_INTERFACES = "com.docker.network.bridge.trusted_host_interfaces"
+SOURCE4 = "com.docker.network.host_ipv4"
+SOURCE6 = "com.docker.network.host_ipv6"
+ANNOUNCEMENTS = "com.docker.network.advertise_addr_nmsgs"
+ANNOUNCEMENT_INTERVAL = "com.docker.network.advertise_addr_ms"
+ANNOUNCEMENT_INTERVAL_ALSO = "com.docker.network.advertise_addr_ival_ms"
+"""A second spelling of the same."""
+ANTI_SPOOFING = "linkspan.anti_spoofing"
+DNS = "linkspan.dns"
+DNS_SEARCH = "linkspan.dns_search"
+DNS_OPTIONS = "linkspan.dns_options"
 
 OURS = ("com.docker.network.", "linkspan.")
 """Namespaces in which an unknown key is a typo."""
 
-_READ = (BRIDGE_NAME, MTU, MASQUERADE, INTER_CONTAINER, INTERFACE_PREFIX, DEFAULT_BRIDGE)
-
-_GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
+_READ = (
+    *(BRIDGE_NAME, MTU, MASQUERADE, INTER_CONTAINER, INTERFACE_PREFIX, DEFAULT_BRIDGE),
+    *(GATEWAY_MODE4, GATEWAY_MODE6, HOST_BINDING, INHIBIT_IPV4, TRUSTED_INTERFACES, SOURCE4, SOURCE6),
+    *(ANNOUNCEMENTS, ANNOUNCEMENT_INTERVAL, ANNOUNCEMENT_INTERVAL_ALSO),
+    *(ANTI_SPOOFING, DNS, DNS_SEARCH, DNS_OPTIONS),
+)
 
 _LARGEST_MTU = 65535
 _SMALLEST_MTU = {False: 68, True: 1280}
 """Bytes by "has IPv6": RFC 791 section 3.2 and RFC 8200 section 5. The kernel drops IPv6 from smaller links."""
 
+_GATEWAY_MODES: tuple[GatewayMode, ...] = get_args(GatewayMode)
+
 _LONGEST_PREFIX = 11
 """An interface name has 15 bytes, and four digits must fit behind."""
+
+_MOST_ANNOUNCEMENTS = 3
+_ANNOUNCEMENT_INTERVALS = (100, 2000)
+"""Milliseconds; both as moby's ``osl`` package has them."""
+
+_RESOLVER_OPTION = re.compile(r"[a-z0-9-]+(:[0-9]+)?", re.ASCII)
+"""resolv.conf(5), ``options``."""
 
 _INTERFACE_PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*", re.ASCII)
 
 
 def bridge_options(
-    name: str, network_id: str, options: Mapping[str, str], *, enable_ipv6: bool = False
+    name: str, network_id: str, options: Mapping[str, str], *, enable_ipv6: bool = False, internal: bool = False
 ) -> BridgeOptions:
     """The bridge driver's options of one network. ``name`` decides only what the default bridge is called.
 
     InvalidRequest for a bad value and for an unknown key in Docker's namespace or ours (naming near ones);
-    NotSupported for what Docker knows and Linkspan does not do yet.
+    NotSupported for what Docker's daemon reads and people say with a flag.
     """
     for key, value in options.items():
         _check_known(key, "network option", (*_READ, *_LATER))
@@ -56,12 +86,26 @@ def bridge_options(
     default = name == "bridge"
     if _boolean(DEFAULT_BRIDGE, options, default) != default:
         raise InvalidRequest(f"option {DEFAULT_BRIDGE} belongs to the network bridge alone", remedy="leave it out")
+    interval = ANNOUNCEMENT_INTERVAL if options.get(ANNOUNCEMENT_INTERVAL) else ANNOUNCEMENT_INTERVAL_ALSO
     return BridgeOptions(
         bridge_name=_bridge_name(name, network_id, options),
         mtu=_mtu(options.get(MTU, ""), enable_ipv6),
         masquerade=_boolean(MASQUERADE, options, True),
         inter_container=_boolean(INTER_CONTAINER, options, True),
         interface_prefix=_interface_prefix(options.get(INTERFACE_PREFIX, "")),
+        gateway_mode4=_gateway_mode(GATEWAY_MODE4, options, internal),
+        gateway_mode6=_gateway_mode(GATEWAY_MODE6, options, internal),
+        host_binding=_address(HOST_BINDING, options),
+        source4=_source4(options),
+        source6=_source6(options),
+        inhibit_ipv4=_boolean(INHIBIT_IPV4, options, False),
+        trusted_interfaces=_trusted(options.get(TRUSTED_INTERFACES, "")),
+        anti_spoofing=_boolean(ANTI_SPOOFING, options, True),
+        announcements=_number(ANNOUNCEMENTS, options, 3, 0, _MOST_ANNOUNCEMENTS),
+        announcement_interval=_number(interval, options, 1000, *_ANNOUNCEMENT_INTERVALS) / 1000,
+        dns=tuple(str(_parsed(DNS, part)) for part in _listed(DNS, options)),
+        dns_search=tuple(_search_domain(part) for part in _listed(DNS_SEARCH, options)),
+        dns_options=tuple(_resolver_option(part) for part in _listed(DNS_OPTIONS, options)),
     )
 
 
@@ -87,13 +131,13 @@ def check_labels(labels: Mapping[str, str]) -> tuple[str, ...]:
     """Labels of a network or container: any UTF-8, but a typo in Docker's network namespace or ours is refused.
 
     Returns a warning for each label that is really the name of an option. ``com.docker.compose.*`` and all other
-    namespaces pass.
+    namespaces pass; the values of ``linkspan.publish-from`` are read by ``model.sources``.
     """
     known = (*_READ, *_LATER, *_ENDPOINT_LATER)
     warnings = []
     for key in labels:
-        if key.startswith(OURS):
-            _check_known(key, "label", known)
+        if key.startswith(OURS) and not is_source_label(key):
+            _check_known(key, "label", (*known, PUBLISH_FROM))
             warnings.append(f"label {key} has no effect as a label; the option of that name (--opt) has")
     return tuple(warnings)
 
@@ -156,8 +200,98 @@ def _boolean(key: str, options: Mapping[str, str], default: bool) -> bool:
     raise InvalidRequest(f'option {key}: "{text}" is neither true nor false')
 
 
-def _not_yet(key: str, value: str) -> NotSupported:
-    return NotSupported(f"option {key}={value} is not supported yet", remedy="leave it out")
+def _number(key: str, options: Mapping[str, str], default: int, smallest: int, largest: int) -> int:
+    text = options.get(key, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and smallest <= int(text) <= largest):
+        raise InvalidRequest(
+            f'option {key}: "{text}" will not do', remedy=f"give a number from {smallest} to {largest}"
+        )
+    return int(text)
+
+
+def _address(key: str, options: Mapping[str, str]) -> IPAddress | None:
+    return _parsed(key, options[key]) if options.get(key) else None
+
+
+def _parsed(key: str, text: str) -> IPAddress:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise InvalidRequest(f'option {key}: "{text}" is not an IP address') from error
+    if isinstance(found, IPv6Address) and found.scope_id:
+        raise InvalidRequest(f'option {key}: "{text}" names an interface', remedy="give an address alone")
+    return found
+
+
+def _source4(options: Mapping[str, str]) -> IPv4Address | None:
+    found = _source(SOURCE4, options)
+    if found is None or isinstance(found, IPv4Address):
+        return found
+    raise InvalidRequest(f"option {SOURCE4}: {found} is not an IPv4 address", remedy=f"say it with {SOURCE6}")
+
+
+def _source6(options: Mapping[str, str]) -> IPv6Address | None:
+    found = _source(SOURCE6, options)
+    if found is None or isinstance(found, IPv6Address):
+        return found
+    raise InvalidRequest(f"option {SOURCE6}: {found} is not an IPv6 address", remedy=f"say it with {SOURCE4}")
+
+
+def _source(key: str, options: Mapping[str, str]) -> IPAddress | None:
+    found = _address(key, options)
+    if found is not None and (found.is_unspecified or found.is_loopback or found.is_multicast):
+        raise InvalidRequest(
+            f"option {key}: nothing can leave under {found}", remedy="give an address that the host is known by"
+        )
+    return found
+
+
+def _gateway_mode(key: str, options: Mapping[str, str], internal: bool) -> GatewayMode:
+    text = options.get(key, "") or "nat"
+    for mode in _GATEWAY_MODES:
+        if mode == text:
+            if mode == "isolated" and not internal:
+                raise InvalidRequest(
+                    f"option {key}=isolated is for internal networks", remedy="say --internal, or choose another mode"
+                )
+            return mode
+    raise InvalidRequest(
+        f'option {key}: "{text}" is no gateway mode', remedy=f"give one of {', '.join(_GATEWAY_MODES)}"
+    )
+
+
+def _trusted(text: str) -> tuple[str, ...]:
+    """Docker puts colons between the names."""
+    if not text:
+        return ()
+    names = (interface_name(part, f"option {TRUSTED_INTERFACES}: interface name") for part in text.split(":"))
+    return tuple(dict.fromkeys(names))
+
+
+def _listed(key: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    """The parts of a comma-separated list, each once."""
+    text = options.get(key, "")
+    if not text:
+        return ()
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if "" in parts:
+        raise InvalidRequest(f'option {key}: "{text}" has an empty part', remedy="put one comma between two parts")
+    return parts
+
+
+def _search_domain(text: str) -> str:
+    return search_domain(text.rstrip("."), f"option {DNS_SEARCH}: domain")
+
+
+def _resolver_option(text: str) -> str:
+    if not _RESOLVER_OPTION.fullmatch(text):
+        raise InvalidRequest(
+            f'option {DNS_OPTIONS}: "{text}" is no option of a resolver',
+            remedy="say them as in resolv.conf(5): ndots:2",
+        )
+    return text
 
 
 def _only_default(*defaults: str) -> Callable[[str, str], None]:
@@ -165,37 +299,9 @@ def _only_default(*defaults: str) -> Callable[[str, str], None]:
 
     def check(key: str, value: str) -> None:
         if value not in ("", *defaults):
-            raise _not_yet(key, value)
+            raise NotSupported(f"option {key}={value} is not supported yet", remedy="leave it out")
 
     return check
-
-
-def _address_default(*defaults: str) -> Callable[[str, str], None]:
-    def check(key: str, value: str) -> None:
-        if value in ("", *defaults):
-            return
-        try:
-            ipaddress.ip_address(value)
-        except ValueError as error:
-            raise InvalidRequest(f'option {key}: "{value}" is not an IP address') from error
-        raise _not_yet(key, value)
-
-    return check
-
-
-def _gateway_mode(key: str, value: str) -> None:
-    if value in ("", "nat"):
-        return
-    if value not in _GATEWAY_MODES:
-        raise InvalidRequest(
-            f'option {key}: "{value}" is no gateway mode', remedy=f"give one of {', '.join(_GATEWAY_MODES)}"
-        )
-    raise _not_yet(key, value)
-
-
-def _only_false(key: str, value: str) -> None:
-    if _boolean(key, {key: value}, False):
-        raise _not_yet(key, value)
 
 
 def _say_flag(flag: str) -> Callable[[str, str], None]:
@@ -208,20 +314,11 @@ def _say_flag(flag: str) -> Callable[[str, str], None]:
 
 
 _LATER: dict[str, Callable[[str, str], None]] = {
-    "com.docker.network.bridge.host_binding_ipv4": _address_default("0.0.0.0", "::"),
-    "com.docker.network.bridge.gateway_mode_ipv4": _gateway_mode,
-    "com.docker.network.bridge.gateway_mode_ipv6": _gateway_mode,
-    "com.docker.network.bridge.inhibit_ipv4": _only_false,
-    "com.docker.network.bridge.trusted_host_interfaces": _only_default(),
-    "com.docker.network.host_ipv4": _address_default(),
-    "com.docker.network.host_ipv6": _address_default(),
-    "com.docker.network.advertise_addr_nmsgs": _only_default("3"),
-    "com.docker.network.advertise_addr_ival_ms": _only_default("1000"),
     "com.docker.network.enable_ipv4": _say_flag("--ipv4"),
     "com.docker.network.enable_ipv6": _say_flag("--ipv6"),
     "com.docker.network.internal": _say_flag("--internal"),
 }
-"""Options that Docker knows for networks, with what is taken of each (moby, ``daemon/libnetwork/netlabel``)."""
+"""What Docker's daemon takes for options of networks, and people should say with flags."""
 
 _ENDPOINT_LATER: dict[str, Callable[[str, str], None]] = {
     "com.docker.network.endpoint.sysctls": _only_default(),
