@@ -1,0 +1,50 @@
+"""What the kernel cannot translate: held sockets with a ``Relay``, the n-th to the container's n-th port."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+
+from linkspan.keeper.face import Relay
+from linkspan.keeper.relay_tcp import TcpRelay
+from linkspan.keeper.relay_udp import UdpRelay
+
+
+class Relaying:
+    """The relay of one key. OSError when a socket cannot listen; then none of them is read."""
+
+    def __init__(self, relay: Relay, sockets: Sequence[socket.socket]) -> None:
+        self._relays: list[TcpRelay | UdpRelay] = []
+        admitted = admission(relay)
+        try:
+            for place, held in enumerate(sockets):
+                target = (relay.target, relay.port + place)
+                if held.type == socket.SOCK_STREAM:
+                    self._relays.append(TcpRelay(held, target, admitted))
+                else:
+                    self._relays.append(UdpRelay(held, target, admitted))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends all that is being carried."""
+        for each in self._relays:
+            each.close()
+        self._relays.clear()
+
+
+def admission(relay: Relay) -> Callable[[str], bool]:
+    """Judges clients by address: all, or those on loopback and in the relay's source networks."""
+    if not relay.limited:
+        return lambda _: True
+    sources = relay.sources
+
+    def admitted(text: str) -> bool:
+        address = ipaddress.ip_address(text)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return address.is_loopback or any(address in network for network in sources)
+
+    return admitted
