@@ -16,6 +16,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
@@ -91,6 +92,11 @@ class Nft:
         Empty when there is no such table. ``elements`` False is much faster with large sets.
         """
         return self._list(f"list table {family} {name}", terse=not elements)
+
+    def set(self, family: str, table: str, name: str) -> list[object]:
+        """The elements of one set or map as listed; empty when there is no such table or set."""
+        listed = self._list(f"list set {family} {table} {name}")
+        return [entry for kind, part in listed if kind == "set" for entry in cast("list[object]", part.get("elem", []))]
 
     def _list(self, command: str, *, terse: bool = False) -> list[tuple[str, dict[str, object]]]:
         flags = OUTPUT_JSON | OUTPUT_NUMERIC_PROTOCOL | (OUTPUT_TERSE if terse else 0)

@@ -1,0 +1,217 @@
+"""Other people's firewalls: whose chain drops what we let pass, and the command that lifts it.
+
+A packet passes every base chain of every table, and one drop is enough; accepting it in our own table helps nothing.
+So a foreign drop in our path cannot be overridden, only named. ``read`` takes all foreign tables without the elements
+of their sets, once at the start and once after each foreign change; everything else here is pure.
+
+Rules of the old iptables (xtables) are not in nftables' sight: of them the tables and the policies are told, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
+
+import msgspec
+
+from linkspan.kernel import xtables
+from linkspan.kernel.nft import Nft
+from linkspan.kernel.passage import Chain, Packet, Rule, Ruleset, Stop, stops
+from linkspan.kernel.tables import TABLE_NAME
+
+Owner = Literal["ufw", "firewalld", "docker", "iptables", "nftables"]
+
+FAMILIES = ("inet", "ip", "ip6")
+IPTABLES = ("filter", "nat", "mangle", "raw", "security")
+"""Tables of iptables-nft in the families ip and ip6."""
+OLD = "filter (legacy)"
+"""What we call the table filter of the old iptables."""
+INTERFACE_SETS = ("ifname", "iface_index")
+
+
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """A foreign chain that certainly ends traffic of one bridge."""
+
+    owner: Owner
+    where: str
+    """``table ip filter, chain FORWARD (hook forward)``."""
+    what: str
+    """``policy drop``, or the rule."""
+    bridge: str
+    directions: tuple[Literal["in", "out"], ...]
+    """``in``: new connections to containers; ``out``: from them."""
+    versions: tuple[int, ...]
+    remedy: str
+    """A command line for a root shell."""
+
+
+def read(nft: Nft) -> Ruleset:
+    """All chains that are not ours, of the namespace in which ``nft`` was made. NftError, OSError."""
+    chains: dict[tuple[str, str, str], Chain] = {}
+    rules: dict[tuple[str, str, str], list[Rule]] = {}
+    interfaces: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for family, table in nft.tables():
+        if table == TABLE_NAME or family not in FAMILIES:
+            continue
+        for kind, part in nft.table(family, table, elements=False):
+            if kind == "chain":
+                chains[(family, table, str(part["name"]))] = chain_of(part)
+            elif kind == "rule":
+                rules.setdefault((family, table, str(part["chain"])), []).append(rule_of(part))
+            elif kind == "set" and part.get("type") in INTERFACE_SETS:
+                name = str(part["name"])
+                interfaces[(family, table, name)] = names_in(nft.set(family, table, name))
+    complete = [msgspec.structs.replace(item, rules=tuple(rules.get(key, ()))) for key, item in chains.items()]
+    return Ruleset(chains=(*complete, *old_chains()), interfaces=interfaces)
+
+
+def old_chains() -> list[Chain]:
+    """Chains of the old iptables with a policy that drops. What their rules accept before is not known. OSError."""
+    return [
+        Chain(
+            family="ip" if item.version == 4 else "ip6",
+            table=OLD,
+            name=item.hook.upper(),
+            hook=item.hook,
+            kind="filter",
+            policy="drop",
+        )
+        for item in xtables.policies()
+        if item.drops
+    ]
+
+
+def chain_of(part: dict[str, object]) -> Chain:
+    """A chain as listed, still without its rules."""
+    priority = part.get("prio", 0)
+    return Chain(
+        family=str(part["family"]),
+        table=str(part["table"]),
+        name=str(part["name"]),
+        hook=str(part.get("hook", "")),
+        kind=str(part.get("type", "")),
+        priority=priority if isinstance(priority, int) else 0,
+        policy=str(part.get("policy", "")),
+    )
+
+
+def rule_of(part: dict[str, object]) -> Rule:
+    """A rule as listed."""
+    handle = part.get("handle", 0)
+    expressions = cast("Iterable[dict[str, object]]", part.get("expr", ()))
+    return Rule(handle=handle if isinstance(handle, int) else 0, expressions=tuple(expressions))
+
+
+def names_in(elements: Iterable[object]) -> tuple[str, ...]:
+    """The elements of a set of interfaces."""
+    return tuple(str(item["elem"]["val"]) if isinstance(item, dict) else str(item) for item in elements)
+
+
+def obstacles(ruleset: Ruleset, bridges: Sequence[str], *, versions: Sequence[int] = (4, 6)) -> tuple[Obstacle, ...]:
+    """What ends the traffic of these bridges with the outside. Give those that may reach it: no internal ones."""
+    found: dict[tuple[tuple[str, str, str], str, str], list[tuple[Stop, Packet]]] = {}
+    for bridge in bridges:
+        for packet in ways(bridge, versions):
+            for stop in stops(ruleset, packet):
+                place = (stop.base.family, stop.base.table, stop.base.name)
+                found.setdefault((place, stop.what, bridge), []).append((stop, packet))
+    return tuple(obstacle(ruleset, bridge, stopped) for (_, _, bridge), stopped in found.items())
+
+
+def ways(bridge: str, versions: Sequence[int]) -> list[Packet]:
+    """New connections to and from the containers of a bridge, with an interface outside that has no name here."""
+    return [
+        packet
+        for version in versions
+        for packet in (
+            Packet(hook="forward", version=version, outgoing=bridge, translated=True),
+            Packet(hook="forward", version=version, incoming=bridge),
+            Packet(hook="prerouting", version=version, incoming=bridge),
+        )
+    ]
+
+
+def obstacle(ruleset: Ruleset, bridge: str, stopped: Sequence[tuple[Stop, Packet]]) -> Obstacle:
+    """One chain's stops of one bridge, put together."""
+    stop, _ = stopped[0]
+    outwards = [packet.incoming == bridge for _, packet in stopped]
+    directions: list[Literal["in", "out"]] = []
+    if not all(outwards):
+        directions.append("in")
+    if any(outwards):
+        directions.append("out")
+    owner = owner_of(ruleset, stop)
+    lines = [lifting(ruleset, owner, stop.base, bridge, direction) for direction in directions]
+    return Obstacle(
+        owner=owner,
+        where=where(stop.base),
+        what=stop.what,
+        bridge=bridge,
+        directions=tuple(directions),
+        versions=tuple(sorted({packet.version for _, packet in stopped})),
+        remedy=" && ".join(dict.fromkeys(lines)),
+    )
+
+
+def where(chain: Chain) -> str:
+    """A chain in words."""
+    return f"table {chain.family} {chain.table}, chain {chain.name} (hook {chain.hook})"
+
+
+def owner_of(ruleset: Ruleset, stop: Stop) -> Owner:
+    """Whose chain it is, by its names."""
+    if stop.base.table == "firewalld":
+        return "firewalld"
+    if stop.base.table.startswith("docker-"):
+        return "docker"
+    if not of_iptables(stop.base):
+        return "nftables"
+    if stop.chain.name.startswith("ufw"):
+        return "ufw"
+    if stop.chain.name.startswith("DOCKER"):
+        return "docker"
+    names = [chain.name for chain in ruleset.chains if chain.place == stop.base.place]
+    if any(name.startswith("ufw") for name in names):
+        return "ufw"
+    return "docker" if any(name.startswith("DOCKER") for name in names) else "iptables"
+
+
+def of_iptables(chain: Chain) -> bool:
+    """Whether a chain belongs to iptables, on nftables or on its own."""
+    return chain.family in ("ip", "ip6") and chain.table in (*IPTABLES, OLD) and chain.name == chain.hook.upper()
+
+
+def lifting(ruleset: Ruleset, owner: Owner, base: Chain, bridge: str, direction: Literal["in", "out"]) -> str:
+    """The command that lets a bridge's traffic pass a chain."""
+    outwards = direction == "out"
+    if owner == "firewalld":
+        return f"firewall-cmd --zone=trusted --add-interface={bridge}"
+    if owner == "ufw" and base.hook == "forward":
+        return f"ufw route allow {'in' if outwards else 'out'} on {bridge}"
+    if of_iptables(base):
+        chain = base.name
+        if owner == "docker" and ruleset.chain(base.place, "DOCKER-USER") is not None and base.hook == "forward":
+            chain = "DOCKER-USER"
+        table = "" if base.table in ("filter", OLD) else f" -t {base.table}"
+        return f"{program(base)}{table} -I {chain} {'-i' if outwards else '-o'} {bridge} -j ACCEPT"
+    name = "iifname" if outwards else "oifname"
+    return f"nft 'insert rule {base.family} {base.table} {base.name} {name} \"{bridge}\" accept'"
+
+
+def opening(ruleset: Ruleset, stop: Stop, protocol: str, port: int) -> str:
+    """The command that opens a port of the host itself in a chain of hook input."""
+    owner = owner_of(ruleset, stop)
+    if owner == "ufw":
+        return f"ufw allow {port}/{protocol}"
+    if owner == "firewalld":
+        return f"firewall-cmd --add-port={port}/{protocol}"
+    if of_iptables(stop.base):
+        return f"{program(stop.base)} -I {stop.base.name} -p {protocol} --dport {port} -j ACCEPT"
+    base = stop.base
+    return f"nft 'insert rule {base.family} {base.table} {base.name} {protocol} dport {port} accept'"
+
+
+def program(chain: Chain) -> str:
+    """The program that writes to a chain of iptables."""
+    name = "iptables" if chain.family == "ip" else "ip6tables"
+    return f"{name}-legacy" if chain.table == OLD else name
