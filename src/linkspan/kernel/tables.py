@@ -100,17 +100,31 @@ class LiveTable(msgspec.Struct, frozen=True):
 
 
 def live_table(listing: Iterable[Part]) -> LiveTable:
-    """Reads what ``Nft.table`` gives. Handles, counters and elements are no part of the shape."""
+    """Reads what ``Nft.table`` gives. Handles, counters and elements are no part of the shape.
+
+    Elements of sets with a time-out are not read at all: packets make them, nobody wants them.
+    """
     shape: list[object] = []
     elements: set[LiveElement] = set()
     for kind, part in listing:
         shape.append((kind, steady(part)))
-        if kind in ("set", "map"):
+        if kind in ("set", "map") and "timeout" not in part:
             name = str(part["name"])
             for entry in cast("list[object]", part.get("elem", [])):
                 with contextlib.suppress(Unknown):
-                    elements.add((name, *element_of(entry)))
+                    item, value = element_of(entry)
+                    elements.add((name, numbers_in_hex(item, part["type"]), value))
     return LiveTable(json.dumps(shape, sort_keys=True), frozenset(elements))
+
+
+def numbers_in_hex(item: tuple[str, ...], types: object) -> tuple[str, ...]:
+    """Parts of nft's type ``integer`` as ``0x…``: the listing has those beyond 64 bits so, and smaller ones decimal."""
+    kinds = types if isinstance(types, list) else [types]
+    if "integer" not in kinds or len(kinds) != len(item):
+        return item
+    return tuple(
+        hex(int(part)) if kind == "integer" and part.isdigit() else part for part, kind in zip(item, kinds, strict=True)
+    )
 
 
 def steady(value: object) -> object:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from ipaddress import IPv6Address
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 
 from linkspan.kernel.state import Address, Bridge, Facts, Object, Sysctl, Veth
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import BridgeOptions, Network
-from linkspan.plan import firewall
+from linkspan.plan import firewall, spoofing
 
 BIG_TCP_SIZE = 262144
 """Bytes; 256 KiB was the fastest of the sizes tried (docs/adr)."""
 ORDINARY_SIZE = 65536
 """GSO_LEGACY_MAX_SIZE in linux/netdevice.h."""
+LINK_LOCAL_PREFIX = {4: 16, 6: 64}
+"""RFC 3927 section 2.1, RFC 4291 section 2.5.6."""
+PLACEHOLDER = "IFNAME"
+"""Stands for the interface in the sandbox, in the paths of an endpoint's sysctls."""
 
 
 def network(network: Network, facts: Facts) -> Iterator[Object]:
@@ -46,6 +50,9 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
     would refuse; there the firewall sees bridged packets, and its map ``pair`` keeps containers apart.
     """
     options = options_of(network)
+    link = endpoint.interface
+    if spoofing.guarded(options, endpoint):
+        yield from spoofing.endpoint(endpoint, [each.ip for each in addresses_of(network, endpoint)], facts)
     yield Veth(
         name=endpoint.host_interface,
         master=options.bridge_name,
@@ -56,18 +63,40 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
         isolated=not options.inter_container and not facts.bridge_netfilter,
         gso_max_size=_segment_size(facts),
         peer_namespace=namespace,
-        peer_name=endpoint.interface,
+        peer_name=link,
         peer_mac=endpoint.mac,
     )
-    yield from _ipv6_switches(namespace, endpoint.interface, network, facts)
-    for pool in network.pools:
-        address = endpoint.ipv4 if pool.subnet.version == 4 else endpoint.ipv6
-        if address is not None:
-            prefix = pool.subnet.prefixlen
-            yield Address(namespace=namespace, link=endpoint.interface, address=f"{address}/{prefix}")
-    if endpoint.ipv6 is not None:
-        local = f"{link_local(endpoint.mac)}/64"
-        yield Address(namespace=namespace, link=endpoint.interface, address=local)
+    asked = [
+        Sysctl(namespace=namespace, link=link, path=path.replace(PLACEHOLDER, link), value=value)
+        for path, value in endpoint.options.sysctls
+    ]
+    paths = {item.path for item in asked}
+    yield from (item for item in _ipv6_switches(namespace, link, network, facts) if item.path not in paths)
+    yield from asked
+    for each in addresses_of(network, endpoint):
+        yield Address(namespace=namespace, link=link, address=str(each))
+
+
+def addresses_of(network: Network, endpoint: Endpoint) -> list[IPv4Interface | IPv6Interface]:
+    """All addresses of an endpoint with their prefix lengths; those that were claimed come first, IPv4 before IPv6."""
+    found = [
+        ip_interface((address, pool.subnet.prefixlen))
+        for pool in network.pools
+        if (address := endpoint.ipv4 if pool.subnet.version == 4 else endpoint.ipv6) is not None
+    ]
+    own = [str(link_local(endpoint.mac))] if endpoint.ipv6 is not None else []
+    for text in dict.fromkeys((*own, *endpoint.request.link_local)):
+        address = ip_address(text)
+        found.append(ip_interface((address, LINK_LOCAL_PREFIX[address.version])))
+    return found
+
+
+def announcements_of(network: Network, endpoint: Endpoint) -> tuple[int, float]:
+    """How many times a new endpoint tells its neighbours where it is, and the seconds between: its own say first."""
+    network_options, own = options_of(network), endpoint.options
+    count = network_options.announcements if own.announcements is None else own.announcements
+    interval = network_options.announcement_interval
+    return count, interval if own.announcement_interval is None else own.announcement_interval
 
 
 def options_of(network: Network) -> BridgeOptions:

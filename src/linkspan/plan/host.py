@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linkspan.kernel.state import Facts, Object, Sysctl
-from linkspan.plan import firewall
+from linkspan.plan import firewall, spoofing
 
 BEFORE_FORWARDING = 19
 
@@ -17,6 +17,7 @@ def base(facts: Facts, *, ipv6: bool) -> Iterator[Object]:
     uplinks that live on them are told first, or the host would lose its default route.
     """
     yield firewall.table()
+    yield spoofing.table()
     yield Sysctl(path="net/ipv4/ip_forward", value="1")
     if ipv6 and facts.ipv6:
         for link in facts.advertised_links:
