@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from linkspan.kernel import addresses, announce, netns, sysctls, tables
+from linkspan.kernel import addresses, announce, drops, netns, sysctls, tables
 from linkspan.kernel.diff import Create, Delete, Step, Update
 from linkspan.kernel.face import StepFailed
 from linkspan.kernel.links import Foreign, Links, Mark
@@ -310,6 +310,10 @@ class LinuxKernel:
         """Counters of each interface of a namespace. FileNotFoundError, NetlinkError."""
         bodies = self._links.socket(namespace).dump(link.dump(counters=True))
         return dict(link.decode_counters(body) for body in bodies)
+
+    def drops(self) -> dict[str, dict[str, int]]:
+        """Frames that ports refused in the last day, by host's end and reason (``drops.drops``). NftError."""
+        return drops.drops(self._nft)
 
     def namespace_fd(self, name: str) -> int:
         """A new descriptor of a namespace; the caller closes it. FileNotFoundError."""
