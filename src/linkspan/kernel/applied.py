@@ -2,7 +2,7 @@
 
 Blocking, and used by the kernel thread alone (``kernel.worker``). A change that fails is undone from memory; when
 that fails too, the kernel is read once and led back to what was, as far as it lets itself be led. What could not be
-led back is remembered as it really is, so the next change of that scope repairs it.
+led back is remembered as it really is, so the next change of that scope, or ``heal``, repairs it.
 
 Deletes are lazy: links and namespaces of a dissolved scope leave service at once and are collected later, in bulk.
 """
@@ -10,28 +10,34 @@ Deletes are lazy: links and namespaces of a dissolved scope leave service at onc
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import takewhile
-
-import msgspec
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 from linkspan.errors import Conflict, KernelFailure
-from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places, touches
+from linkspan.kernel import healing
+from linkspan.kernel.batching import Batch, batches, lost_with, protection_together, supported
+from linkspan.kernel.blame import blame, named, reason, refusal
+from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places, touches, with_dependents
 from linkspan.kernel.face import Discarding, Kernel, StepFailed
+from linkspan.kernel.healing import Deviation
 from linkspan.kernel.render import describe
-from linkspan.kernel.state import Bridge, Key, Namespace, Object, Place, Scope, State, Veth
+from linkspan.kernel.state import (
+    HOST,
+    Address,
+    Bridge,
+    Key,
+    Namespace,
+    Object,
+    Place,
+    Scope,
+    State,
+    Sysctl,
+    Table,
+    Veth,
+)
 
 SWEEP = 16
 """Discarded objects collected in one go, so that nobody waits long behind a sweep."""
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """Steps that are asked of the kernel in one call: to apply, or (all deletes) to discard."""
-
-    steps: tuple[Step, ...]
-    discards: bool = False
 
 
 class Applied:
@@ -46,6 +52,12 @@ class Applied:
         self._bin: Discarding | None = kernel if isinstance(kernel, Discarding) else None
         self._scopes: dict[Scope, State] = {}
         self._owners: dict[Key, Scope] = {}
+        self._wanted: dict[Scope, State] = {}
+        """What the scopes were last successfully asked to hold, or told to by ``resync``: ``heal`` leads there."""
+        self._want: State = {}
+        """The same in one."""
+        self._turn = 0
+        self._changing: Collection[Key] | None = ()
         self._discarded: set[Place] = set()
         """Places of what waits for a sweep: their names are still taken."""
         self._unswept = self._bin is not None
@@ -54,6 +66,25 @@ class Applied:
     def scope(self, scope: Scope) -> State:
         """What holds in a scope; empty for one that does not exist. Not to be changed."""
         return self._scopes.get(scope, {})
+
+    def intended(self, key: Key) -> Object | None:
+        """An object as somebody wants it, whether or not it is there. For any thread."""
+        return self._want.get(key)
+
+    def subnets(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of the addresses that we want on the host's links. For any thread."""
+        wanted = [item for state in list(self._wanted.values()) for item in state.values()]
+        return [item.interface.network for item in wanted if isinstance(item, Address) and item.namespace == HOST]
+
+    @property
+    def turn(self) -> int:
+        """Grows by one when a change begins and by one when it ends and is remembered. For any thread."""
+        return self._turn
+
+    @property
+    def changing(self) -> Collection[Key] | None:
+        """The objects that a change on its way may touch; None: any. For any thread."""
+        return self._changing
 
     def preview(self, wants: Mapping[Scope, State]) -> tuple[Step, ...]:
         """The steps that ``converge`` would take. Raises Conflict."""
@@ -67,6 +98,12 @@ class Applied:
         KernelFailure, which names scope, object and the kernel's reason.
         """
         want, have = merged(wants, self._owners), self._have(wants)
+        with self._change({*want, *have}):
+            steps = self._converge(wants, want, have, eager=eager)
+            self._intend(wants)
+        return steps
+
+    def _converge(self, wants: Mapping[Scope, State], want: State, have: State, *, eager: bool) -> tuple[Step, ...]:
         steps = diff(want, have)
         doomed = {key for scope, state in wants.items() if not state for key in self.scope(scope)}
         self._make_room(steps)
@@ -98,21 +135,93 @@ class Applied:
         want = merged(wants, {})
         self._kernel.expect(want.values())
         have = self._live({*namespaces, *namespaces_of(want.values())})
-        steps = diff(want, have)
-        self._make_room(steps)
-        garbage = have.keys() - want.keys()
-        done, failures = self._best_effort(batches(steps, set() if self._bin is None else garbage))
-        holds = after(have, done)
-        self._scopes, self._owners = {}, {}
-        self._remember({scope: {key: holds[key] for key in state if key in holds} for scope, state in wants.items()})
-        unmade = {item.step.object.key for item in failures if isinstance(item.step, Create)}
-        for scope, state in wants.items():
-            if any(key in unmade and isinstance(state[key], Bridge | Veth) for key in state):
-                with contextlib.suppress(KernelFailure):
-                    self.converge({scope: {}}, eager=True)
-        if failures:
-            raise ExceptionGroup("the kernel refused some steps", [blame(item, wants, {}) for item in failures])
+        with self._change(None):
+            self._wanted, self._want = {}, {}
+            self._intend(wants)
+            steps = protection_together(diff(want, have))
+            self._make_room(steps)
+            garbage = have.keys() - want.keys()
+            todo = batches(steps, set() if self._bin is None else garbage)
+            done, failures = self._best_effort(todo, wants)
+            self._scopes, self._owners = {}, {}
+            self._remember(within(wants, after(have, done)))
+            self._dissolve_unmade(failures, wants)
+        told = [*told_by(failures, wants).values(), *self._unraised(failures, wants)]
+        if told:
+            raise ExceptionGroup("the kernel refused some steps", told)
         return steps
+
+    def heal(self, *, everything: bool = False, given_up: Collection[Key] = ()) -> tuple[Deviation, ...]:
+        """Leads what is there back to what is wanted, best effort. Returns what deviated and what became of it.
+
+        Looks at the host's side alone, unless ``everything``: then also into the sandboxes, whose lost namespaces are
+        made again only then (the caller pins those again first that live by their processes). A lost pair of veths is
+        made again with all that stood on its inner end. Objects in ``given_up`` are told and left as they are, and so
+        is what carries our mark and belongs to no scope (``garbage``). A scope whose link cannot be made is dissolved,
+        as by ``resync``, and tried again the next time. KernelFailure: the kernel cannot be read.
+        """
+        self._kernel.expect(self._want.values())
+        with self._change(None):
+            have = self._look(everything=everything)
+            found = healing.deviations(self._want, have, healing.owners_of(self._wanted))
+            left = healing.let_alone(given_up, self._wanted, have)
+            if not everything:
+                left |= {key for key, item in self._want.items() if isinstance(item, Namespace) and key not in have}
+            target = {key: item for key, item in self._want.items() if key not in left}
+            target |= {key: have[key] for key in left if key in have}
+            present = {
+                key: item
+                for key, item in have.items()
+                if key in self._want or key in left or healing.is_stray(item, self._want)
+            }
+            steps = protection_together(diff(target, present))
+            self._make_room(steps)
+            absent = places(self._want[key] for key in left if key in self._want and key not in have)
+            done, failures = self._best_effort(batches(steps, set()), self._wanted, absent)
+            holds = after(present, done)
+            self._remember(within(self._wanted, holds))
+            if failures:
+                self._dissolve_unmade(failures, self._wanted)
+                holds = self._look(everything=everything)
+                self._remember(within(self._wanted, holds))
+        return healing.outcome(found, holds, told_by(failures, self._wanted))
+
+    def audit(self) -> tuple[Deviation, ...]:
+        """What ``heal(everything=True)`` would find; nothing is changed. KernelFailure: the kernel cannot be read."""
+        self._kernel.expect(self._want.values())
+        return healing.deviations(self._want, self._look(everything=True), healing.owners_of(self._wanted))
+
+    def garbage(self) -> tuple[Deviation, ...]:
+        """Links, tables and namespaces that carry our mark and belong to no scope, broken pins included.
+
+        KernelFailure: the kernel cannot be read.
+        """
+        pins = self._pins()
+        live = {Namespace(name=name).key: Namespace(name=name) for name in pins} | self._live(pins)
+        useless = [item for key, item in live.items() if key not in self._want and healing.is_garbage(item)]
+        return tuple(Deviation(scope=None, want=None, have=item) for item in useless)
+
+    def collect(self) -> tuple[Deviation, ...]:
+        """Removes the ``garbage``, best effort, and returns it with what became of it."""
+        with self._change(None):
+            found = self.garbage()
+            going = {each.object.key: each.object for each in found}
+            present = {**self._live(self._pins()), **going}
+            doomed = {key: present[key] for key in with_dependents(set(going), present, softly=False)}
+            lazy = set() if self._bin is None else set(doomed)
+            done, failures = self._best_effort(batches(diff({}, doomed), lazy), {})
+        return healing.outcome(found, after(present, done), told_by(failures, {}))
+
+    def settings_differ(self) -> bool:
+        """Whether any value below /proc/sys that we set on the host is another one now. KernelFailure.
+
+        Values inside sandboxes are not looked at. Takes about 1 ms for 100 networks.
+        """
+        wanted = [item for item in self._want.values() if isinstance(item, Sysctl) and item.namespace == HOST]
+        try:
+            return self._kernel.settings(wanted) != [" ".join(item.value.split()) for item in wanted]
+        except OSError as error:
+            raise KernelFailure(f"the host's settings cannot be read: {reason(error)}") from error
 
     def sweep(self, limit: int = SWEEP) -> int:
         """Collects at most ``limit`` of what was discarded. Returns how many wait still. Raises KernelFailure."""
@@ -129,6 +238,46 @@ class Applied:
 
     def _have(self, scopes: Iterable[Scope]) -> State:
         return {key: item for scope in scopes for key, item in self.scope(scope).items()}
+
+    @contextlib.contextmanager
+    def _change(self, keys: Collection[Key] | None) -> Iterator[None]:
+        """A change of these objects (None: of any) is on its way while the body runs."""
+        self._changing = keys
+        self._turn += 1
+        try:
+            yield
+        finally:
+            self._turn += 1
+            self._changing = ()
+
+    def _intend(self, wants: Mapping[Scope, State]) -> None:
+        """Each scope's wish, and the object's of all, change at once: the event loop looks on."""
+        want = dict(self._want)
+        for scope in wants:
+            for key in self._wanted.pop(scope, {}):
+                want.pop(key, None)
+        for scope, state in wants.items():
+            want.update(state)
+            if state:
+                self._wanted[scope] = dict(state)
+        self._want = want
+
+    def _pins(self) -> frozenset[str]:
+        try:
+            return self._kernel.pins()
+        except OSError as error:
+            raise KernelFailure(f"the pins of namespaces cannot be read: {reason(error)}") from error
+
+    def _look(self, *, everything: bool) -> State:
+        """What is there: read as a whole, or on the host alone. KernelFailure."""
+        if everything:
+            return self._live(namespaces_of(self._want.values()))
+        known = {key: item for state in self._scopes.values() for key, item in state.items()}
+        try:
+            seen = self._kernel.read_host({**self._want, **known})
+        except OSError as error:
+            raise KernelFailure(f"the kernel's state cannot be read: {reason(error)}") from error
+        return healing.assumed(seen, known)
 
     def _remember(self, wants: Mapping[Scope, State]) -> None:
         """Each scope changes at once: the event loop looks on."""
@@ -176,31 +325,36 @@ class Applied:
         self._discarded |= places(veths)
         self._discarded = {place for place in self._discarded if place[1] not in namespaces}
 
-    def _best_effort(self, todo: Iterable[Batch]) -> tuple[list[Step], list[StepFailed]]:
+    def _best_effort(
+        self, todo: Iterable[Batch], wants: Mapping[Scope, State], absent: Iterable[Place] = ()
+    ) -> tuple[list[Step], list[StepFailed]]:
         """Takes every step that can be taken. Returns those, and why the others could not.
 
-        What would stand on something that could not be made is left out, and so is what would have gone by itself
-        with something that could not be deleted.
+        What would stand on something that is ``absent`` or could not be made is left out, and so is what would have
+        gone by itself with something that could not be deleted. A table that cannot be replaced stays as it is.
         """
+        owners = healing.owners_of(wants)
         done: list[Step] = []
         failures: list[StepFailed] = []
-        missing: set[Place] = set()
+        missing = set(absent)
         staying: set[Place] = set()
         for batch in todo:
-            steps = supported(batch.steps, missing, staying)
+            steps = supported(batch.steps, missing, staying, owners)
             while steps:
                 try:
                     self._ask(Batch(steps, batch.discards), done)
                     steps = ()
                 except StepFailed as failure:
                     failures.append(failure)
-                    places_of_it = failure.step.object.provides()
-                    if isinstance(failure.step, Create):
-                        missing.update(places_of_it)
-                    elif isinstance(failure.step, Delete):
-                        staying.update(places_of_it)
-                    rest = (step for step in steps[failure.done :] if step != failure.step)
-                    steps = supported(rest, missing, staying)
+                    refused = failure.step.object
+                    if not isinstance(failure.step, Delete):
+                        missing.update(lost_with(refused, owners))
+                    if isinstance(failure.step, Delete) or isinstance(refused, Table):
+                        staying.update(refused.provides())
+                    rest = [step for step in steps[failure.done :] if step != failure.step]
+                    if isinstance(refused, Table):
+                        rest = [step for step in rest if step.object.key != refused.key]
+                    steps = supported(rest, missing, staying, owners)
                 except OSError as error:
                     failures.append(StepFailed(steps[0], 0, error.errno or 0, reason(error)))
                     steps = steps[1:]
@@ -223,7 +377,7 @@ class Applied:
         back = diff(have, standing)
         with contextlib.suppress(KernelFailure):
             self._make_room(back)
-        done, _ = self._best_effort(batches(back, set()))
+        done, _ = self._best_effort(batches(back, set()), wants)
         unpinned = places(
             step.object for step in done if isinstance(step, Delete) and isinstance(step.object, Namespace)
         )
@@ -232,12 +386,37 @@ class Applied:
             for key, item in self._live(namespaces_of(concerned.values())).items()
             if not touches(item.softly_needs(), unpinned)  # a pair goes soon after the namespace of its peer
         }
-        self._remember(
-            {
-                scope: {key: holds[key] for key in {**self.scope(scope), **state} if key in holds}
-                for scope, state in wants.items()
-            }
-        )
+        self._remember(within({scope: {**self.scope(scope), **state} for scope, state in wants.items()}, holds))
+
+    def _dissolve_unmade(self, failures: Sequence[StepFailed], wants: Mapping[Scope, State]) -> None:
+        """Takes away what is left of scopes whose link could not be made; they are wanted all the same."""
+        unmade = {failure.step.object.key for failure in failures if isinstance(failure.step, Create)}
+        for scope, state in wants.items():
+            if any(key in unmade and isinstance(state[key], Bridge | Veth) for key in state):
+                with contextlib.suppress(KernelFailure):
+                    self._converge({scope: {}}, {}, self.scope(scope), eager=True)
+
+    def _unraised(self, failures: Sequence[StepFailed], wants: Mapping[Scope, State]) -> list[KernelFailure]:
+        """One sentence for each scope whose bridge was not tried, since its protection could not be made."""
+        refused = {failure.step.object.key for failure in failures}
+        told = []
+        for scope, state in wants.items():
+            untried = refused and state.keys().isdisjoint(refused)
+            for key, item in state.items():
+                if untried and isinstance(item, Bridge) and key not in self.scope(scope):
+                    what = f"{named(scope)}: {describe(item)} was not made: the firewall that protects it is missing"
+                    told.append(KernelFailure(what, whose=scope[1]))
+        return told
+
+
+def within(wants: Mapping[Scope, State], holds: State) -> dict[Scope, State]:
+    """What of these scopes' objects is there."""
+    return {scope: {key: holds[key] for key in state if key in holds} for scope, state in wants.items()}
+
+
+def told_by(failures: Iterable[StepFailed], wants: Mapping[Scope, State]) -> dict[Key, KernelFailure]:
+    """The refusals by object, as people read them."""
+    return {failure.step.object.key: blame(failure, wants, {}) for failure in failures}
 
 
 def merged(wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> State:
@@ -256,109 +435,7 @@ def merged(wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> State:
     return want
 
 
-def batches(steps: Iterable[Step], lazy: Collection[Key]) -> list[Batch]:
-    """The steps as the kernel is asked for them.
-
-    Deletes of links and namespaces among ``lazy`` become one discard, in the order of ranks: after published
-    ports, addresses and routes went, before filters go. None does when one of their names, or a route that they
-    keep until they are collected, is wanted again at once.
-    """
-    everything = tuple(steps)
-    discards: list[Step] = []
-    going: set[Place | Key] = set()
-    coming: set[Place | Key] = set()
-    for step in everything:
-        item = step.object
-        if isinstance(step, Create):
-            coming.update((item.key, *item.provides()))
-        elif isinstance(step, Delete) and item.key in lazy and isinstance(item, Veth | Namespace):
-            discards.append(step)
-            going.update(item.provides())
-        elif isinstance(step, Delete) and step.implied:
-            going.update((item.key, *item.provides()))
-    if not discards or not going.isdisjoint(coming):
-        return [Batch(everything)] if everything else []
-    rank = max(step.object.rank for step in discards)
-    discarded = {step.object.key for step in discards}
-    rest = tuple(step for step in everything if not (isinstance(step, Delete) and step.object.key in discarded))
-    first = tuple(takewhile(lambda step: _goes_before(step, rank), rest))
-    parts = (Batch(first), Batch(tuple(discards), discards=True), Batch(rest[len(first) :]))
-    return [batch for batch in parts if batch.steps]
-
-
-def supported(steps: Iterable[Step], missing: set[Place], staying: set[Place]) -> tuple[Step, ...]:
-    """Without those that would stand on a missing place, whose places are missing then too.
-
-    A name that we could not take may be somebody else's, and an address or a port goes by name. An implied delete is
-    no step of its own: with a place that stays, what stands on it stays too.
-    """
-    kept: list[Step] = []
-    for step in steps:
-        item = step.object
-        ground = (*item.needs(), *item.softly_needs(), *item.follows())
-        if isinstance(step, Delete):
-            if step.implied and touches(item.needs(), staying):
-                staying.update(item.provides())
-            else:
-                kept.append(step)
-        elif touches(ground, missing):
-            missing.update(item.provides())
-        else:
-            kept.append(step)
-    return tuple(kept)
-
-
-def _goes_before(step: Step, rank: int) -> bool:
-    return isinstance(step, Delete) and not step.implied and step.object.rank >= rank
-
-
 def namespaces_of(items: Iterable[Object]) -> set[str]:
     """Names of the namespaces that these objects are, or stand in."""
     every = (place for item in items for place in (*item.provides(), *item.needs(), *item.softly_needs()))
     return {place[1] for place in every if place[0] == "namespace"}
-
-
-def refusal(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> Conflict | KernelFailure:
-    """What a person is told: people choose the names of bridges, so a name that is taken is a conflict."""
-    item = failure.step.object
-    if failure.code == errno.EEXIST and isinstance(failure.step, Create) and isinstance(item, Bridge):
-        return Conflict(
-            f"cannot create {describe(item)}: {failure.reason}", remedy="remove that or choose another name"
-        )
-    return blame(failure, wants, owners, remedy=_remedy(failure))
-
-
-def blame(
-    failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope], remedy: str = ""
-) -> KernelFailure:
-    """The failure as people read it: scope, object and the kernel's reason."""
-    item = failure.step.object
-    scope = next((scope for scope, state in wants.items() if item.key in state), None) or owners.get(item.key)
-    match failure.step:
-        case Create():
-            verb = "create"
-        case Update():
-            verb = "change"
-        case Delete():
-            verb = "remove"
-    owner = named(scope) if scope else "left over"
-    what = f"{owner}: cannot {verb} {describe(item)}: {failure.reason}"
-    return KernelFailure(what, whose=scope[1] if scope else "", remedy=remedy)
-
-
-def _remedy(failure: StepFailed) -> str:
-    """What is applied in order finds its places missing only when somebody else took them away."""
-    if failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete):
-        return "somebody removed what it stands on; a restart of the daemon puts that back"
-    return ""
-
-
-def named(scope: Scope) -> str:
-    """A scope as people read it: ``network 0a1b2c``."""
-    kind, identity = scope
-    return f"{kind} {identity[:12]}" if identity else kind
-
-
-def reason(error: OSError) -> str:
-    """The kernel's own words for an errno."""
-    return os.strerror(error.errno) if error.errno else str(error)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from linkspan.kernel.diff import Step
-from linkspan.kernel.state import Object, State
+from linkspan.kernel.state import Object, State, Sysctl
 
 
 class StepFailed(Exception):
@@ -46,6 +46,22 @@ class Kernel(Protocol):
 
         A namespace that does not exist contributes nothing.
         """
+        ...
+
+    def read_host(self, known: State) -> State:
+        """As ``read``, but only what can be seen from the host, without a question to any sandbox.
+
+        Of a pair of veths that is the outer end: what is inside is told as in ``known``, and pairs and namespaces that
+        are not in ``known`` are left out.
+        """
+        ...
+
+    def settings(self, items: Sequence[Sysctl]) -> list[str | None]:
+        """The values of the host that are there now, in order; None for what does not exist."""
+        ...
+
+    def pins(self) -> frozenset[str]:
+        """Names of all namespaces of ours, and of what is left of some."""
         ...
 
 

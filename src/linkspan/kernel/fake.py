@@ -76,6 +76,33 @@ class FakeKernel:
         seen = {HOST, *namespaces}
         return {key: item for key, item in self._objects.items() if _home(item) in seen}
 
+    def read_host(self, known: State) -> State:
+        """All objects that can be seen from the host; the inner ends of pairs as ``known``."""
+        seen: State = {}
+        for key, item in self._objects.items():
+            at_home = isinstance(item, Namespace) or _home(item) == HOST
+            expected = known.get(key)
+            if isinstance(item, Veth) and isinstance(expected, Veth):
+                inside = ("peer_namespace", "peer_name", "peer_mac")
+                item = msgspec.structs.replace(item, **{name: getattr(expected, name) for name in inside})
+            if at_home and (key in known or not isinstance(item, Veth | Namespace)):
+                seen[key] = item
+        return seen
+
+    def settings(self, items: Sequence[Sysctl]) -> list[str | None]:
+        """The values that are there now."""
+        found = [self._objects.get(item.key) for item in items]
+        return [item.value if isinstance(item, Sysctl) else None for item in found]
+
+    def pins(self) -> frozenset[str]:
+        """Names of all namespaces."""
+        return frozenset(item.name for item in self._objects.values() if isinstance(item, Namespace))
+
+    def put(self, item: Object) -> None:
+        """What an administrator does behind our back: the object is there now, or as it is told here."""
+        self._objects[item.key] = item
+        self._places.update(item.provides())
+
     def discard(self, veths: Collection[str], namespaces: Collection[str]) -> None:
         """Takes these out of what is there. A pair's names stay taken until ``sweep``, a namespace's is free."""
         for name in veths:

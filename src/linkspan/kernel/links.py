@@ -21,6 +21,8 @@ from linkspan.kernel.wire.link import Link
 from linkspan.kernel.wire.message import attribute, number, text
 
 SMALLEST_MTU6 = 1280
+MIXED_MTU = 0
+"""What the MTU of a pair is called when its ends have different ones."""
 ELSEWHERE = "?"
 """What the namespace of a peer is called when it is none of ours: somebody moved the interface."""
 
@@ -224,8 +226,12 @@ class Links:
             raise Foreign(f"a veth {veth.name} of ours exists with other settings")
         return True
 
-    def update_veth(self, veth: Veth) -> None:
-        """Asserts every setting of both ends of a pair of ours."""
+    def update_veth(self, veth: Veth, before: Veth) -> None:
+        """Asserts every setting of the outer end, and those of the inner one where they differ from ``before``.
+
+        The inner end belongs to the sandbox's processes too: a port that goes to another bridge is no reason to touch
+        what they may have changed.
+        """
         self._check_alias(veth.alias)
         found = self._ours(HOST, veth.name)
         master = self._ours(HOST, veth.master).index if veth.master else 0
@@ -240,6 +246,8 @@ class Links:
         if master:
             port = link.port_settings(hairpin=veth.hairpin, isolated=veth.isolated)
             self._host.request(link.change(found.index, port))
+        if (veth.mtu, veth.gso_max_size, veth.up) == (before.mtu, before.gso_max_size, before.up):
+            return
         inside = self.socket(veth.peer_namespace)
         peer = link.decode(inside.get(link.get_by_name(veth.peer_name)))
         inside.request(link.change(peer.index, *sizes(peer, veth.mtu, veth.gso_max_size), up=True))
@@ -263,7 +271,7 @@ class Links:
         return Veth(
             name=found.name,
             master=names.get(found.master, ""),
-            mtu=found.mtu if peer.mtu == found.mtu else peer.mtu,
+            mtu=found.mtu if peer.mtu == found.mtu else MIXED_MTU,
             alias=found.alias,
             group=found.group,
             hairpin=found.hairpin,
@@ -321,6 +329,21 @@ class Links:
         except NetlinkError:
             self._delete_index(socket, index)
             raise
+
+
+def outer_end(found: Link, names: Mapping[int, str], known: Veth) -> Veth:
+    """The outer end of a pair as state, with the inner one as it is known. ``names`` are the host's by number."""
+    return msgspec.structs.replace(
+        known,
+        master=names.get(found.master, ""),
+        mtu=found.mtu,
+        alias=found.alias,
+        group=found.group,
+        hairpin=found.hairpin,
+        isolated=found.isolated,
+        gso_max_size=found.gso_max_size,
+        up=found.up,
+    )
 
 
 def sizes(found: Link, mtu: int, gso_max_size: int) -> list[bytes]:

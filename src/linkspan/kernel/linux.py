@@ -20,9 +20,10 @@ import msgspec
 from linkspan.kernel import addresses, announce, drops, netns, sysctls, tables
 from linkspan.kernel.diff import Create, Delete, Step, Update
 from linkspan.kernel.face import StepFailed
-from linkspan.kernel.links import Foreign, Links, Mark
+from linkspan.kernel.links import Foreign, Links, Mark, outer_end
 from linkspan.kernel.netlink import Netlink, NetlinkError
 from linkspan.kernel.nft import Nft, NftError, NftProblem
+from linkspan.kernel.spares import Spares
 from linkspan.kernel.state import (
     HOST,
     Address,
@@ -63,6 +64,7 @@ class LinuxKernel:
         self._memory = tables.Memory(load_aside)
         self._sysctls: dict[str, dict[Key, Sysctl]] = {}
         self._tabled: set[str] = {HOST}
+        self._spares = Spares(self.namespaces)
         self._trash = Trash(self.host, self.namespaces, self.mark)
         # What an earlier daemon discarded and did not live to delete.
         while self._trash.sweep(SWEEP):
@@ -71,6 +73,7 @@ class LinuxKernel:
     def close(self) -> None:
         """Closes every socket. What is in the kernel stays."""
         self._trash.close()
+        self._spares.close()
         self.namespaces.close()
         self._nft.close()
         self.host.close()
@@ -90,6 +93,7 @@ class LinuxKernel:
     def apply(self, steps: Sequence[Step]) -> None:
         """Applies steps in order (``face.Kernel.apply``). StepFailed."""
         done = 0
+        self._spares.begin([table for step in steps if (table := new_table(step)) is not None])
         while done < len(steps):
             step = steps[done]
             try:
@@ -120,7 +124,7 @@ class LinuxKernel:
         match item:
             case Namespace():
                 if not self.namespaces.exists(item.name):
-                    self.namespaces.take(item.name)
+                    self._spares.pin(item.name)
             case Bridge():
                 self._links.create_bridge(item)
             case Veth():
@@ -137,13 +141,13 @@ class LinuxKernel:
                 raise TypeError("tables and elements go through a transaction")
 
     def _update(self, step: Update) -> None:
-        match step.object:
-            case Bridge():
-                self._links.update_bridge(step.object)
-            case Veth():
-                self._links.update_veth(step.object)
-            case _:
-                self._create(step.object)
+        match step.before, step.object:
+            case _, Bridge() as bridge:
+                self._links.update_bridge(bridge)
+            case Veth() as before, Veth() as veth:
+                self._links.update_veth(veth, before)
+            case _, other:
+                self._create(other)
 
     def _delete(self, item: Object) -> None:
         match item:
@@ -173,6 +177,8 @@ class LinuxKernel:
         group = list(takewhile(lambda step: same_transaction(first, step.object), steps[done:]))
         commands: list[tuple[Step, str]] = []
         for step in group:
+            if self._spares.brought(new_table(step)):
+                continue
             try:
                 commands += [(step, command) for command in commands_of(step)]
             except ValueError as error:
@@ -228,6 +234,33 @@ class LinuxKernel:
             found += self._read_sysctls(name)
         return {item.key: item for item in found}
 
+    def read_host(self, known: State) -> State:
+        """What is ours and can be seen from the host (``face.Kernel.read_host``). OSError."""
+        found: list[Object] = [
+            Namespace(name=name) for name in self.namespaces.names() if Namespace(name=name).key in known
+        ]
+        links = [link.decode(body) for body in self.host.dump(link.dump())]
+        ours = [item for item in links if self.mark.ours(item) and not self.mark.discarded(item)]
+        names = {item.index: item.name for item in links}
+        for item in ours:
+            expected = known.get(("link", HOST, item.name))
+            if item.kind == "bridge":
+                found.append(self._links.read_bridge(HOST, item))
+            elif item.kind == "veth" and isinstance(expected, Veth):
+                found.append(outer_end(item, names, expected))
+        found += self._read_routing(HOST, {item.index: item.name for item in ours})
+        found += self._read_tables(HOST)
+        found += self._read_sysctls(HOST)
+        return {item.key: item for item in found}
+
+    def settings(self, items: Sequence[Sysctl]) -> list[str | None]:
+        """Values of the host (``face.Kernel.settings``). OSError, ValueError."""
+        return [sysctls.read(item.path) for item in items]
+
+    def pins(self) -> frozenset[str]:
+        """Every pin, also what is left of one (``face.Kernel.pins``). OSError."""
+        return frozenset((*self.namespaces.names(), *self.namespaces.broken()))
+
     def _read_links(self, ours: Sequence[Link], names: dict[int, str]) -> Iterator[Object]:
         numbers = self._links.numbers() if any(item.kind == "veth" for item in ours) else {}
         for item in ours:
@@ -265,6 +298,7 @@ class LinuxKernel:
     def _forget(self, namespace: str) -> None:
         self._tabled.discard(namespace)
         self._sysctls.pop(namespace, None)
+        self._spares.forget(namespace)
 
     @contextlib.contextmanager
     def _inside(self, namespace: str) -> Iterator[None]:
@@ -298,8 +332,19 @@ class LinuxKernel:
         return self._trash.sweep(limit)
 
     def fill(self, count: int) -> int:
-        """Makes spare namespaces until ``count`` wait; returns how many were made. OSError."""
-        return self.namespaces.fill(count)
+        """Makes spare namespaces until ``count`` of each kind wait; returns how many were made. OSError."""
+        return self._spares.fill(count)
+
+    def prepare_spares(self, table: Table, port: int) -> None:
+        """From now on ``fill`` makes prepared spares too: with this table, and a resolver's sockets on this port."""
+        self._spares.prepare(table, port)
+
+    def open_resolver(self, namespace: str, port: int) -> tuple[int, int]:
+        """New descriptors of a UDP and a TCP socket on 127.0.0.11 inside; the caller closes them.
+
+        FileNotFoundError: no such namespace. OSError (EADDRINUSE): a program of the container has the port.
+        """
+        return self._spares.open_resolver(namespace, port)
 
     def announce(self, namespace: str, link_name: str, addresses_of: Iterable[str], mac: str) -> None:
         """Tells the neighbours where addresses are now (gratuitous ARP, unsolicited NA). OSError, ValueError."""
@@ -329,6 +374,13 @@ def same_transaction(first: Object, other: Object) -> bool:
     return (
         isinstance(first, Table | Element) and isinstance(other, Table | Element) and first.namespace == other.namespace
     )
+
+
+def new_table(step: Step) -> Table | None:
+    """The table that a step puts into a namespace of ours, if it does."""
+    if isinstance(step, Create) and isinstance(step.object, Table) and step.object.namespace != HOST:
+        return step.object
+    return None
 
 
 def commands_of(step: Step) -> list[str]:

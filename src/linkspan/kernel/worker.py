@@ -21,6 +21,7 @@ from linkspan.errors import KernelFailure
 from linkspan.kernel.applied import Applied
 from linkspan.kernel.diff import Step
 from linkspan.kernel.face import Kernel
+from linkspan.kernel.healing import Deviation
 from linkspan.kernel.state import Key, Scope, State
 
 T = TypeVar("T")
@@ -61,6 +62,16 @@ class Worker:
             self._queue.put(None)
             await asyncio.to_thread(thread.join)
 
+    @property
+    def memory(self) -> Applied:
+        """What ``Observer`` judges by: ``turn``, ``changing``, ``intended`` and ``subnets`` are for any thread."""
+        return self._applied
+
+    def thread_id(self) -> int:
+        """The kernel's id of the kernel thread (gettid(2)), 0 when it is not running. For any thread."""
+        thread = self._thread
+        return (thread.native_id or 0) if thread is not None else 0
+
     def applied(self, scope: Scope) -> State:
         """What was last put into a scope. Not to be changed."""
         return self._applied.scope(scope)
@@ -76,6 +87,26 @@ class Worker:
     async def resync(self, wants: Mapping[Scope, State], namespaces: Collection[str]) -> tuple[Step, ...]:
         """Makes the whole kernel hold exactly these scopes, best effort; see ``Applied.resync``."""
         return await self.call(self._applied.resync, dict(wants), frozenset(namespaces))
+
+    async def heal(self, *, everything: bool = False, given_up: Collection[Key] = ()) -> tuple[Deviation, ...]:
+        """Leads the kernel back to what is wanted, and tells what deviated; see ``Applied.heal``."""
+        return await self.call(self._applied.heal, everything=everything, given_up=frozenset(given_up))
+
+    async def audit(self) -> tuple[Deviation, ...]:
+        """What deviates, on the host and inside; nothing is changed. See ``Applied.audit``."""
+        return await self.call(self._applied.audit)
+
+    async def garbage(self) -> tuple[Deviation, ...]:
+        """What carries our mark and belongs to nobody; see ``Applied.garbage``."""
+        return await self.call(self._applied.garbage)
+
+    async def collect(self) -> tuple[Deviation, ...]:
+        """Removes the garbage; see ``Applied.collect``."""
+        return await self.call(self._applied.collect)
+
+    async def settings_differ(self) -> bool:
+        """Whether a value of the host's is not as we set it: cheap; see ``Applied.settings_differ``."""
+        return await self.call(self._applied.settings_differ)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a function on the kernel thread and returns what it returns."""

@@ -1,0 +1,184 @@
+"""What happened to the host's network, judged against what we want of it: an event is news, or our own echo.
+
+The kernel's events carry no sender, and each of our own changes makes about ten. So an event counts by what it says:
+one that agrees with what is wanted is no news, whoever caused it. Only nftables tells who made a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, MutableMapping
+from ipaddress import IPv4Network, IPv6Network, ip_interface
+from typing import Literal, Protocol
+
+import msgspec
+
+from linkspan.kernel.links import Mark, outer_end
+from linkspan.kernel.state import HOST, Bridge, Key, Object, Route, Sysctl, Veth
+from linkspan.kernel.wire import link
+from linkspan.kernel.wire.address import LinkAddress
+from linkspan.kernel.wire.link import Link
+from linkspan.kernel.wire.message import AF_INET
+from linkspan.kernel.wire.netconf import ALL, NetConf
+from linkspan.kernel.wire.port import Port
+from linkspan.kernel.wire.route import RT_TABLE_MAIN, RouteEntry
+
+RTPROT_RA = 9
+"""linux/rtnetlink.h: learned from a router's advertisement."""
+SOMEBODY = "somebody"
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something on the host is not as it was."""
+
+    kind: Literal["link", "address", "route", "firewall", "setting", "overrun"]
+    """``overrun``: events were lost, so anything may have happened."""
+    name: str
+    """The object's name: ``br-web``, ``10.0.0.1/24``, ``default``, ``inet linkspan``, ``net/ipv4/ip_forward``."""
+    deleted: bool = False
+    ours: bool = True
+    """It is wanted by us and deviates: time for ``heal``. False: news of the host, for facts and doctor."""
+    cause: str = SOMEBODY
+    """``nft (pid 123)`` where the kernel tells."""
+    link: str = ""
+    """For addresses and routes: the interface."""
+    advertised: bool = False
+    """A route that was learned from a router's advertisement."""
+
+
+class Memory(Protocol):
+    """What the judgement rests on; ``applied.Applied`` is one. For any thread."""
+
+    @property
+    def turn(self) -> int: ...
+
+    @property
+    def changing(self) -> Collection[Key] | None: ...
+
+    def intended(self, key: Key) -> Object | None: ...
+
+    def subnets(self) -> list[IPv4Network | IPv6Network]: ...
+
+
+Judgement = tuple[Key, Notice] | None
+"""The object that deviates, and what to tell. None: no news."""
+
+
+def judge_link(
+    name: str,
+    body: bytes | None,
+    memory: Memory,
+    mark: Mark,
+    names: Mapping[int, str],
+    foreign: MutableMapping[str, Link],
+) -> Judgement:
+    """The last word about an interface: its NEWLINK message, or None when it went."""
+    key = ("link", HOST, name)
+    want = memory.intended(key)
+    found = link.decode(body) if body is not None else None
+    if want is None:
+        return _judge_foreign_link(key, name, found, mark, foreign)
+    if found is None or not mark.ours(found):
+        return key, Notice(kind="link", name=name, deleted=True)
+    if isinstance(want, Veth):
+        agrees = found.kind == "veth" and outer_end(found, names, want) == want
+    else:
+        agrees = found.kind == "bridge" and isinstance(want, Bridge) and is_like(found, want)
+    return None if agrees else (key, Notice(kind="link", name=name))
+
+
+def is_like(found: Link, want: Bridge) -> bool:
+    """Whether a bridge is as wanted."""
+    live = (found.mac, found.mtu, found.alias, found.group, found.gso_max_size, found.up)
+    return live == (want.mac, want.mtu, want.alias, want.group, want.gso_max_size, want.up)
+
+
+def _judge_foreign_link(
+    key: Key, name: str, found: Link | None, mark: Mark, foreign: MutableMapping[str, Link]
+) -> Judgement:
+    """An uplink that goes, goes down or changes its MTU is news; the kernel tells nothing of the IPv4 routes then."""
+    before = foreign.pop(name, None)
+    if found is None:
+        return (key, Notice(kind="link", name=name, ours=False, deleted=True)) if before else None
+    if mark.ours(found) or mark.discarded(found) or found.master:
+        return None
+    foreign[name] = found
+    if before is None or (before.mtu, before.up) == (found.mtu, found.up):
+        return None
+    return key, Notice(kind="link", name=name, ours=False)
+
+
+def judge_port(port: Port, memory: Memory) -> Judgement:
+    """Flags of a port, which the kernel tells by themselves."""
+    key = ("link", HOST, port.name)
+    want = memory.intended(key)
+    if not isinstance(want, Veth) or (port.hairpin, port.isolated) == (want.hairpin, want.isolated):
+        return None
+    return key, Notice(kind="link", name=port.name)
+
+
+def judge_address(link_name: str, found: LinkAddress, deleted: bool, memory: Memory) -> Judgement:
+    """An address that came or went. What others do with our links is their affair."""
+    key = ("address", HOST, link_name, found.address)
+    if memory.intended(key) is not None:
+        return (key, Notice(kind="address", name=found.address, link=link_name, deleted=True)) if deleted else None
+    address = ip_interface(found.address).ip
+    if address.is_link_local or address.is_loopback or memory.intended(("link", HOST, link_name)) is not None:
+        return None
+    return key, Notice(kind="address", name=found.address, link=link_name, deleted=deleted, ours=False)
+
+
+def judge_route(link_name: str, found: RouteEntry, deleted: bool, memory: Memory) -> Judgement:
+    """A route of ours that went; a default route, one that was advertised, or one across a subnet of ours."""
+    metric, table = str(found.metric), str(found.table)
+    key = ("route", HOST, table, str(found.destination), metric)
+    if found.protocol == Route.PROTOCOL:
+        wanted = deleted and memory.intended(key) is not None
+        return (key, Notice(kind="route", name=key[3], link=link_name, deleted=True)) if wanted else None
+    if memory.intended(("link", HOST, link_name)) is not None:
+        return None
+    advertised = found.protocol == RTPROT_RA
+    default = found.destination.prefixlen == 0 and found.table == RT_TABLE_MAIN
+    if not (advertised or default or (not found.gateway and crosses(found.destination, memory.subnets()))):
+        return None
+    name = "default" if default else key[3]
+    notice = Notice(kind="route", name=name, link=link_name, deleted=deleted, ours=False, advertised=advertised)
+    return (*key, link_name), notice
+
+
+def crosses(prefix: IPv4Network | IPv6Network, subnets: list[IPv4Network | IPv6Network]) -> bool:
+    """Whether a prefix has addresses in common with one of these."""
+    if prefix.prefixlen == 0 or prefix.is_link_local:
+        return False
+    return any(prefix.version == other.version and prefix.overlaps(other) for other in subnets)
+
+
+def settings_of(found: NetConf, names: Mapping[int, str]) -> dict[str, str]:
+    """What a message tells about values below /proc/sys, by path."""
+    where = "all" if found.index == ALL else names.get(found.index, "")
+    if not where:
+        return {}
+    version = "ipv4" if found.family == AF_INET else "ipv6"
+    told = {}
+    if found.forwarding is not None:
+        told[f"net/{version}/conf/{where}/forwarding"] = str(found.forwarding)
+        if where == "all" and version == "ipv4":
+            told["net/ipv4/ip_forward"] = str(found.forwarding)
+    if found.rp_filter is not None and version == "ipv4":
+        told[f"net/ipv4/conf/{where}/rp_filter"] = str(found.rp_filter)
+    return told
+
+
+def judge_setting(path: str, value: str, memory: Memory) -> Judgement:
+    """A value that we set."""
+    key = ("sysctl", HOST, path)
+    want = memory.intended(key)
+    if not isinstance(want, Sysctl) or want.value == value:
+        return None
+    return key, Notice(kind="setting", name=path)
+
+
+def judge_table(family: str, table: str, deleted: bool, cause: str, memory: Memory) -> Judgement:
+    """A table that somebody else changed."""
+    key = ("table", HOST, family, table)
+    ours = memory.intended(key) is not None
+    return key, Notice(kind="firewall", name=f"{family} {table}", deleted=deleted, ours=ours, cause=cause)
