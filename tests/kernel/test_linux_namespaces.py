@@ -135,7 +135,7 @@ def test_preparing_twice_mounts_once_and_releasing_leaves_nothing(tmp_path: Path
     assert len(mounts(folder)) == 1
     assert " shared:" in mounts(folder)[0]
     namespaces = netns.Namespaces(tmp_path)
-    namespaces.take("one")
+    namespaces.keep("one", netns.create())
     namespaces.close()
     assert len(mounts(folder)) == 2
     netns.release(tmp_path)
@@ -154,9 +154,9 @@ def test_a_path_with_blanks_is_prepared_and_released(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_pinned_is_not_taken_twice(linux: LinuxKernel) -> None:
-    linux.namespaces.take("box")
+    linux.namespaces.keep("box", netns.create())
     with pytest.raises(FileExistsError) as caught:
-        linux.namespaces.take("box")
+        linux.namespaces.keep("box", netns.create())
     assert caught.value.errno == errno.EEXIST
 
 

@@ -134,19 +134,17 @@ def drop_pin(path: Path) -> None:
 
 
 class Namespaces:
-    """The pinned namespaces below one exec-root, their netlink sockets, and the spare ones."""
+    """The pinned namespaces below one exec-root and their netlink sockets."""
 
     def __init__(self, exec_root: Path) -> None:
         self.folder = exec_root / FOLDER
         self._sockets: dict[str, Netlink] = {}
-        self._spare: list[Netlink] = []
 
     def close(self) -> None:
-        """Closes all sockets: spare namespaces go, pinned ones stay."""
-        for inside in (*self._sockets.values(), *self._spare):
+        """Closes all sockets: the namespaces stay."""
+        for inside in self._sockets.values():
             inside.close()
         self._sockets.clear()
-        self._spare.clear()
 
     def path(self, name: str) -> Path:
         """Where the pin is, or will be. ValueError when the name cannot be a file's."""
@@ -164,30 +162,17 @@ class Namespaces:
         """Whether a namespace is pinned under the name."""
         return pinned(self.path(name))
 
-    def fill(self, count: int) -> int:
-        """Makes spare namespaces until ``count`` wait; returns how many were made. About 0.4 ms each. OSError."""
-        missing = max(count - len(self._spare), 0)
-        for _ in range(missing):
-            self._spare.append(create())
-        return missing
+    def keep(self, name: str, inside: Netlink) -> None:
+        """Pins the namespace of a socket under a name; the socket is ours then. FileExistsError when it is pinned.
 
-    def take(self, name: str) -> Netlink:
-        """Pins a spare namespace, or a new one, under a name. FileExistsError when the name is pinned; OSError."""
-        path = self.path(name)
-        if pinned(path):
-            raise FileExistsError(errno.EEXIST, "a namespace is pinned there already", str(path))
-        inside = self._spare.pop() if self._spare else create()
+        OSError; then the socket is still the caller's.
+        """
+        descriptor = inside.namespace()
         try:
-            descriptor = inside.namespace()
-            try:
-                pin(descriptor, path)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            inside.close()
-            raise
+            pin(descriptor, self.path(name))
+        finally:
+            os.close(descriptor)
         self._sockets[name] = inside
-        return inside
 
     def repin(self, name: str, pid: int) -> None:
         """Pins the namespace of a process again, when the pin was lost. OSError (ENOENT: no such process)."""
