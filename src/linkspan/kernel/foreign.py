@@ -192,16 +192,15 @@ def lifting(ruleset: Ruleset, owner: Owner, base: Chain, bridge: str, direction:
         chain = base.name
         if owner == "docker" and ruleset.chain(base.place, "DOCKER-USER") is not None and base.hook == "forward":
             chain = "DOCKER-USER"
-        table = "" if base.table in ("filter", OLD) else f" -t {base.table}"
-        return f"{program(base)}{table} -I {chain} {'-i' if outwards else '-o'} {bridge} -j ACCEPT"
+        return f"{program(base)} -I {chain} {'-i' if outwards else '-o'} {bridge} -j ACCEPT"
     name = "iifname" if outwards else "oifname"
     return f"nft 'insert rule {base.family} {base.table} {base.name} {name} \"{bridge}\" accept'"
 
 
 def opening(ruleset: Ruleset, stop: Stop, protocol: str, port: int) -> str:
-    """The command that opens a port of the host itself in a chain of hook input."""
+    """The command that opens a port of the host itself in a chain that it comes by."""
     owner = owner_of(ruleset, stop)
-    if owner == "ufw":
+    if owner == "ufw" and stop.base.hook == "input":
         return f"ufw allow {port}/{protocol}"
     if owner == "firewalld":
         return f"firewall-cmd --add-port={port}/{protocol}"
@@ -212,6 +211,8 @@ def opening(ruleset: Ruleset, stop: Stop, protocol: str, port: int) -> str:
 
 
 def program(chain: Chain) -> str:
-    """The program that writes to a chain of iptables."""
+    """The program that writes to a chain of iptables, with its table."""
     name = "iptables" if chain.family == "ip" else "ip6tables"
-    return f"{name}-legacy" if chain.table == OLD else name
+    if chain.table == OLD:
+        return f"{name}-legacy"
+    return name if chain.table == "filter" else f"{name} -t {chain.table}"
