@@ -266,10 +266,14 @@ BAD_WISHES = [
     ("--mac-address", "00:00:00:00:00:00", 400, "00:00:00:00:00:00"),
     ("--alias", "not valid", 400, "not valid"),
     ("--link", "peer:db", 501, "a link to peer"),
-    ("--link-local-ip", "169.254.9.9", 501, "link-local address 169.254.9.9"),
+    ("--link-local-ip", "10.52.0.9", 400, "10.52.0.9 is no link-local address"),
+    ("--link-local-ip", "fe80::9%eth0", 400, "fe80::9%eth0 names an interface"),
     ("--driver-opt", "com.docker.network.endpoint.sysctl=x", 400, "com.docker.network.endpoint.sysctls?"),
     ("--driver-opt", "linkspan.speed=9", 400, "linkspan.speed"),
-    ("--driver-opt", "com.docker.network.endpoint.ifname=lan7", 501, "ifname"),
+    ("--driver-opt", "com.docker.network.endpoint.ifname=a/b", 400, '"a/b"'),
+    ("--driver-opt", "com.docker.network.endpoint.sysctls=kernel.x=1", 400, '"kernel.x=1"'),
+    ("--driver-opt", "linkspan.endpoint.host_ifname=lo", 400, '"lo"'),
+    ("--driver-opt", "linkspan.anti_spoofing=maybe", 400, '"maybe"'),
 ]
 
 

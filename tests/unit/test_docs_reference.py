@@ -14,7 +14,7 @@ from linkspan.api.router import Handler, Router
 from linkspan.engine import containers, events, listing, networks, volumes
 from linkspan.engine.config import DaemonConfig
 from linkspan.images import selection
-from linkspan.model import options
+from linkspan.model import endpoint_options, options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
 
@@ -104,7 +104,7 @@ def test_docker_s_other_keys_are_listed() -> None:
 
 def test_every_option_of_networks_and_endpoints_is_listed() -> None:
     listed = {words(cells[0])[0] for cells in rows(section("Driver options"))}
-    assert listed == {*options._READ, *options._LATER, *options._ENDPOINT_LATER}
+    assert listed == {*options._READ, *options._LATER, *endpoint_options.KEYS}
 
 
 def test_the_filters_of_every_command_are_listed() -> None:

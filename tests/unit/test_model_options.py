@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from linkspan.errors import InvalidRequest, LinkspanError, NotSupported
 from linkspan.model.network import BridgeOptions
-from linkspan.model.options import bridge_options, check_endpoint_options, check_labels, option_warnings
+from linkspan.model.options import bridge_options, check_labels, option_warnings
 
 ID = "0123456789abcdef" * 4
 
@@ -169,14 +169,6 @@ def test_options_of_others_are_kept_with_a_warning() -> None:
     assert option_warnings({"mtu": "1400"}) == (
         "option mtu is kept and has no effect (did you mean com.docker.network.driver.mtu?)",
     )
-
-
-def test_endpoint_options_are_refused_like_network_options() -> None:
-    check_endpoint_options({"com.example.colour": "green"})
-    with pytest.raises(InvalidRequest, match=r"did you mean com\.docker\.network\.endpoint\.sysctls"):
-        check_endpoint_options({"com.docker.network.endpoint.sysctl": "x"})
-    with pytest.raises(NotSupported, match="ifname=foo is not supported yet"):
-        check_endpoint_options({"com.docker.network.endpoint.ifname": "foo"})
 
 
 def test_labels_may_say_anything_outside_the_network_namespaces() -> None:

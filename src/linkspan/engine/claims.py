@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +15,8 @@ from linkspan.ipam.notation import family_of
 from linkspan.model.address import IPAddress
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, EndpointRequest
+from linkspan.model.endpoint_options import endpoint_options
+from linkspan.model.link_local import link_local_address
 from linkspan.model.network import Network
 
 MOST_PORTS = 1023
@@ -89,6 +92,11 @@ class Claims:
                 whose=network.id,
                 remedy="put the container on another network",
             )
+        options = endpoint_options(request.driver_options)
+        interface = self._interface(owner, network, request, present)
+        host_interface = options.host_interface or f"veth{identity[:11]}"
+        self._refuse_taken_on_host(options.host_interface, present)
+        self._refuse_taken_link_local(network, request)
         claimed = self._claim_addresses(owner, network, request)
         ipv4, ipv6 = claimed.get(4), claimed.get(6)
         return Endpoint(
@@ -96,11 +104,12 @@ class Claims:
             network_id=network.id,
             sandbox_id=sandbox_id,
             request=request,
-            interface=_free_interface(network.bridge.interface_prefix, present),
-            host_interface=f"veth{identity[:11]}",
+            interface=interface,
+            host_interface=host_interface,
             mac=request.mac or random_mac(secrets.token_bytes),
             ipv4=ipv4 if ipv4 is not None and ipv4.version == 4 else None,
             ipv6=ipv6 if ipv6 is not None and ipv6.version == 6 else None,
+            options=options,
         )
 
     def release(self, endpoints: Sequence[Endpoint], owner: str) -> None:
@@ -136,6 +145,64 @@ class Claims:
             ]
         return warnings
 
+    def _interface(self, owner: str, network: Network, request: EndpointRequest, present: Sequence[Endpoint]) -> str:
+        """The name inside the sandbox: the one that was chosen, or the next that nobody has or asks for. Conflict."""
+        chosen = endpoint_options(request.driver_options).interface
+        for item in present:
+            if item.interface and item.interface == chosen:
+                raise Conflict(
+                    f"interface name {chosen} is taken in container {self._intent.name_of(owner)} by its endpoint on "
+                    f"network {self._intent.networks[item.network_id].name}",
+                    whose=item.id,
+                    remedy="choose another name for one of them",
+                )
+        if chosen:
+            return chosen
+        container = self._intent.containers.get(owner)
+        asked = container.spec.endpoints if container else ()
+        taken = {item.interface for item in present}
+        taken |= {endpoint_options(item.driver_options).interface for item in asked}
+        prefix = network.bridge.interface_prefix if network.bridge else "eth"
+        return next(name for index in itertools.count() if (name := f"{prefix}{index}") not in taken)
+
+    def _refuse_taken_on_host(self, chosen: str, present: Sequence[Endpoint]) -> None:
+        """Conflict when a name that a person chose for the host's end is another endpoint's or a network's bridge.
+
+        Whether somebody else has it on the host is for the kernel to say.
+        """
+        if not chosen:
+            return
+        for item in (*self._intent.endpoints.values(), *present):
+            if item.host_interface == chosen:
+                sandbox = self._intent.sandboxes.get(item.sandbox_id)
+                holder = f"container {sandbox.owner_name}" if sandbox else "this container"
+                raise Conflict(
+                    f"host interface name {chosen} is taken by {holder} on network "
+                    f"{self._intent.networks[item.network_id].name}",
+                    whose=item.id,
+                    remedy="choose another name",
+                )
+        for network in self._intent.networks.values():
+            if network.bridge is not None and network.bridge.bridge_name == chosen:
+                raise Conflict(
+                    f"host interface name {chosen} is taken by the bridge of network {network.name}",
+                    whose=network.id,
+                    remedy="choose another name",
+                )
+
+    def _refuse_taken_link_local(self, network: Network, request: EndpointRequest) -> None:
+        """Conflict when a link-local address that was chosen is another endpoint's on the same network."""
+        wanted = {link_local_address(text) for text in request.link_local}
+        for item in self._intent.endpoints_on(network.id) if wanted else ():
+            for address in wanted.intersection(link_local_address(text) for text in item.request.link_local):
+                sandbox = self._intent.sandboxes[item.sandbox_id]
+                raise Conflict(
+                    f"link-local address {address} is taken on network {network.name} by container "
+                    f"{sandbox.owner_name}",
+                    whose=item.id,
+                    remedy="choose another address",
+                )
+
     def _claim_addresses(self, owner: str, network: Network, request: EndpointRequest) -> dict[int, IPAddress]:
         claimed: dict[int, IPAddress] = {}
         try:
@@ -160,8 +227,3 @@ def cursors_of(book: Book, networks: Sequence[Network]) -> list[Cursor]:
     pools = [(network.id, pool.subnet) for network in networks for pool in network.pools]
     found = [(identity, subnet, book.cursor(identity, subnet)) for identity, subnet in pools]
     return [(identity, subnet, last) for identity, subnet, last in found if last is not None]
-
-
-def _free_interface(prefix: str, present: Sequence[Endpoint]) -> str:
-    taken = {item.interface for item in present}
-    return next(name for index in range(len(taken) + 1) if (name := f"{prefix}{index}") not in taken)

@@ -7,7 +7,6 @@ other namespace belong to somebody else and are kept, with a warning.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -16,8 +15,18 @@ from typing import get_args
 
 from linkspan.errors import InvalidRequest, NotSupported
 from linkspan.model.address import IPAddress
+from linkspan.model.endpoint_options import (
+    ANNOUNCEMENT_INTERVAL,
+    ANNOUNCEMENT_INTERVAL_ALSO,
+    ANNOUNCEMENT_INTERVALS,
+    ANNOUNCEMENTS,
+    ANTI_SPOOFING,
+    MOST_ANNOUNCEMENTS,
+)
+from linkspan.model.endpoint_options import KEYS as ENDPOINT_KEYS
 from linkspan.model.names import interface_name, search_domain
 from linkspan.model.network import BridgeOptions, GatewayMode
+from linkspan.model.option_values import OURS, boolean, check_known, did_you_mean, number
 from linkspan.model.sources import PUBLISH_FROM, is_source_label
 
 BRIDGE_NAME = "com.docker.network.bridge.name"
@@ -33,17 +42,9 @@ INHIBIT_IPV4 = "com.docker.network.bridge.inhibit_ipv4"
 TRUSTED_INTERFACES = "com.docker.network.bridge.trusted_host_interfaces"
 SOURCE4 = "com.docker.network.host_ipv4"
 SOURCE6 = "com.docker.network.host_ipv6"
-ANNOUNCEMENTS = "com.docker.network.advertise_addr_nmsgs"
-ANNOUNCEMENT_INTERVAL = "com.docker.network.advertise_addr_ms"
-ANNOUNCEMENT_INTERVAL_ALSO = "com.docker.network.advertise_addr_ival_ms"
-"""A second spelling of the same."""
-ANTI_SPOOFING = "linkspan.anti_spoofing"
 DNS = "linkspan.dns"
 DNS_SEARCH = "linkspan.dns_search"
 DNS_OPTIONS = "linkspan.dns_options"
-
-OURS = ("com.docker.network.", "linkspan.")
-"""Namespaces in which an unknown key is a typo."""
 
 _READ = (
     *(BRIDGE_NAME, MTU, MASQUERADE, INTER_CONTAINER, INTERFACE_PREFIX, DEFAULT_BRIDGE),
@@ -61,10 +62,6 @@ _GATEWAY_MODES: tuple[GatewayMode, ...] = get_args(GatewayMode)
 _LONGEST_PREFIX = 11
 """An interface name has 15 bytes, and four digits must fit behind."""
 
-_MOST_ANNOUNCEMENTS = 3
-_ANNOUNCEMENT_INTERVALS = (100, 2000)
-"""Milliseconds; both as moby's ``osl`` package has them."""
-
 _RESOLVER_OPTION = re.compile(r"[a-z0-9-]+(:[0-9]+)?", re.ASCII)
 """resolv.conf(5), ``options``."""
 
@@ -80,29 +77,29 @@ def bridge_options(
     NotSupported for what Docker's daemon reads and people say with a flag.
     """
     for key, value in options.items():
-        _check_known(key, "network option", (*_READ, *_LATER))
+        check_known(key, "network option", (*_READ, *_LATER))
         if key in _LATER:
             _LATER[key](key, value)
     default = name == "bridge"
-    if _boolean(DEFAULT_BRIDGE, options, default) != default:
+    if boolean(DEFAULT_BRIDGE, options, default) != default:
         raise InvalidRequest(f"option {DEFAULT_BRIDGE} belongs to the network bridge alone", remedy="leave it out")
     interval = ANNOUNCEMENT_INTERVAL if options.get(ANNOUNCEMENT_INTERVAL) else ANNOUNCEMENT_INTERVAL_ALSO
     return BridgeOptions(
         bridge_name=_bridge_name(name, network_id, options),
         mtu=_mtu(options.get(MTU, ""), enable_ipv6),
-        masquerade=_boolean(MASQUERADE, options, True),
-        inter_container=_boolean(INTER_CONTAINER, options, True),
+        masquerade=boolean(MASQUERADE, options, True),
+        inter_container=boolean(INTER_CONTAINER, options, True),
         interface_prefix=_interface_prefix(options.get(INTERFACE_PREFIX, "")),
         gateway_mode4=_gateway_mode(GATEWAY_MODE4, options, internal),
         gateway_mode6=_gateway_mode(GATEWAY_MODE6, options, internal),
         host_binding=_address(HOST_BINDING, options),
         source4=_source4(options),
         source6=_source6(options),
-        inhibit_ipv4=_boolean(INHIBIT_IPV4, options, False),
+        inhibit_ipv4=boolean(INHIBIT_IPV4, options, False),
         trusted_interfaces=_trusted(options.get(TRUSTED_INTERFACES, "")),
-        anti_spoofing=_boolean(ANTI_SPOOFING, options, True),
-        announcements=_number(ANNOUNCEMENTS, options, 3, 0, _MOST_ANNOUNCEMENTS),
-        announcement_interval=_number(interval, options, 1000, *_ANNOUNCEMENT_INTERVALS) / 1000,
+        anti_spoofing=boolean(ANTI_SPOOFING, options, True),
+        announcements=number(ANNOUNCEMENTS, options, 3, 0, MOST_ANNOUNCEMENTS),
+        announcement_interval=number(interval, options, 1000, *ANNOUNCEMENT_INTERVALS) / 1000,
         dns=tuple(str(_parsed(DNS, part)) for part in _listed(DNS, options)),
         dns_search=tuple(_search_domain(part) for part in _listed(DNS_SEARCH, options)),
         dns_options=tuple(_resolver_option(part) for part in _listed(DNS_OPTIONS, options)),
@@ -111,20 +108,12 @@ def bridge_options(
 
 def option_warnings(options: Mapping[str, str]) -> tuple[str, ...]:
     """One sentence for each option that is kept and does nothing. Works for network and endpoint options."""
-    known = (*_READ, *_LATER, *_ENDPOINT_LATER)
+    known = (*_READ, *_LATER, *ENDPOINT_KEYS)
     return tuple(
-        f"option {key} is kept and has no effect" + _did_you_mean(key, known)
+        f"option {key} is kept and has no effect" + did_you_mean(key, known)
         for key in options
         if not key.startswith(OURS)
     )
-
-
-def check_endpoint_options(options: Mapping[str, str]) -> None:
-    """Driver options of one endpoint (``--driver-opt``). Refuses as ``bridge_options`` does; none is done yet."""
-    for key, value in options.items():
-        _check_known(key, "endpoint option", tuple(_ENDPOINT_LATER))
-        if key in _ENDPOINT_LATER:
-            _ENDPOINT_LATER[key](key, value)
 
 
 def check_labels(labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -133,29 +122,13 @@ def check_labels(labels: Mapping[str, str]) -> tuple[str, ...]:
     Returns a warning for each label that is really the name of an option. ``com.docker.compose.*`` and all other
     namespaces pass; the values of ``linkspan.publish-from`` are read by ``model.sources``.
     """
-    known = (*_READ, *_LATER, *_ENDPOINT_LATER)
+    known = (*_READ, *_LATER, *ENDPOINT_KEYS)
     warnings = []
     for key in labels:
         if key.startswith(OURS) and not is_source_label(key):
-            _check_known(key, "label", (*known, PUBLISH_FROM))
+            check_known(key, "label", (*known, PUBLISH_FROM))
             warnings.append(f"label {key} has no effect as a label; the option of that name (--opt) has")
     return tuple(warnings)
-
-
-def _check_known(key: str, what: str, known: tuple[str, ...]) -> None:
-    if key.startswith(OURS) and key not in known:
-        raise InvalidRequest(
-            f"{what} {key} is unknown" + _did_you_mean(key, known), remedy="correct it or leave it out"
-        )
-
-
-def _did_you_mean(key: str, known: tuple[str, ...]) -> str:
-    """`` (did you mean X or Y?)`` or nothing. A key with the same last part wins (``linkspan.mtu``)."""
-    tail = key.rpartition(".")[2]
-    tails = {each.rpartition(".")[2]: each for each in known}
-    near = [tails[tail]] if tail in tails else difflib.get_close_matches(key, known, n=2, cutoff=0.85)
-    near = near or [tails[each] for each in difflib.get_close_matches(tail, tails, n=2, cutoff=0.75)]
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def _bridge_name(name: str, network_id: str, options: Mapping[str, str]) -> str:
@@ -186,29 +159,6 @@ def _interface_prefix(text: str) -> str:
             remedy=f"start with a letter, then letters, digits, _ . -, at most {_LONGEST_PREFIX} in all",
         )
     return text
-
-
-def _boolean(key: str, options: Mapping[str, str], default: bool) -> bool:
-    """Go's ``strconv.ParseBool``, which Docker uses. An empty text is the default."""
-    text = options.get(key, "")
-    if not text:
-        return default
-    if text in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise InvalidRequest(f'option {key}: "{text}" is neither true nor false')
-
-
-def _number(key: str, options: Mapping[str, str], default: int, smallest: int, largest: int) -> int:
-    text = options.get(key, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and smallest <= int(text) <= largest):
-        raise InvalidRequest(
-            f'option {key}: "{text}" will not do', remedy=f"give a number from {smallest} to {largest}"
-        )
-    return int(text)
 
 
 def _address(key: str, options: Mapping[str, str]) -> IPAddress | None:
@@ -294,16 +244,6 @@ def _resolver_option(text: str) -> str:
     return text
 
 
-def _only_default(*defaults: str) -> Callable[[str, str], None]:
-    """A check for an option of which only the default works yet."""
-
-    def check(key: str, value: str) -> None:
-        if value not in ("", *defaults):
-            raise NotSupported(f"option {key}={value} is not supported yet", remedy="leave it out")
-
-    return check
-
-
 def _say_flag(flag: str) -> Callable[[str, str], None]:
     """A check for what Docker's daemon also reads from options, and people should say with a flag."""
 
@@ -319,10 +259,3 @@ _LATER: dict[str, Callable[[str, str], None]] = {
     "com.docker.network.internal": _say_flag("--internal"),
 }
 """What Docker's daemon takes for options of networks, and people should say with flags."""
-
-_ENDPOINT_LATER: dict[str, Callable[[str, str], None]] = {
-    "com.docker.network.endpoint.sysctls": _only_default(),
-    "com.docker.network.endpoint.ifname": _only_default(),
-    "com.docker.network.advertise_addr_nmsgs": _only_default("3"),
-    "com.docker.network.advertise_addr_ival_ms": _only_default("1000"),
-}

@@ -84,11 +84,9 @@ def addresses_of(network: Network, endpoint: Endpoint) -> list[IPv4Interface | I
         for pool in network.pools
         if (address := endpoint.ipv4 if pool.subnet.version == 4 else endpoint.ipv6) is not None
     ]
-    own = [str(link_local(endpoint.mac))] if endpoint.ipv6 is not None else []
-    for text in dict.fromkeys((*own, *endpoint.request.link_local)):
-        address = ip_address(text)
-        found.append(ip_interface((address, LINK_LOCAL_PREFIX[address.version])))
-    return found
+    own = [link_local(endpoint.mac)] if endpoint.ipv6 is not None else []
+    asked = map(ip_address, endpoint.request.link_local)
+    return found + [ip_interface((each, LINK_LOCAL_PREFIX[each.version])) for each in dict.fromkeys((*own, *asked))]
 
 
 def announcements_of(network: Network, endpoint: Endpoint) -> tuple[int, float]:
