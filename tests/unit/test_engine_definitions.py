@@ -126,6 +126,11 @@ def test_what_can_never_start_is_refused_naming_the_value(
         (EndpointRequest(network="none", mac="02:00:00:00:00:01"), "network none gives no addresses"),
         (EndpointRequest(network="web", aliases=("a b",)), 'network alias "a b"'),
         (EndpointRequest(network="web", driver_options={"com.docker.network.endpoint.ifnam": "x"}), "did you mean"),
+        (EndpointRequest(network="none", driver_options={"linkspan.anti_spoofing": "no"}), "neither true nor false"),
+        (EndpointRequest(network="none", driver_options={"linkspan.anti_spoofing": "false"}), "has no interface that"),
+        (EndpointRequest(network="web", link_local=("fe80::9",)), "network web has no IPv6, so it cannot give fe80::9"),
+        (EndpointRequest(network="web", link_local=("10.5.0.9",)), "10.5.0.9 is no link-local address"),
+        (EndpointRequest(network="none", link_local=("169.254.1.9",)), "network none gives no addresses"),
     ],
 )
 def test_wishes_that_a_network_cannot_fulfil_are_refused(house: House, request_: EndpointRequest, words: str) -> None:
