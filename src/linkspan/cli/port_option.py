@@ -57,12 +57,17 @@ def _one(text: str) -> list[tuple[str, str, str]]:
     if address and not is_address(address):
         raise ValueError(f"invalid IP address: {address}")
     first, last = _range(inside, text)
+    if not first:
+        raise ValueError(f"invalid containerPort: 0 in {text}")
     if not host:
         return [(f"{port}/{protocol}", address, "") for port in range(first, last + 1)]
     host_first, host_last = _range(host, text)
     if host_last - host_first != last - first:
         if first != last:
-            raise ValueError(f"invalid ranges specified for container and host Ports: {inside} and {host}")
+            raise ValueError(
+                f"port ranges of unequal length in {text}: {host} on the host has {host_last - host_first + 1} ports,"
+                f" {inside} in the container has {last - first + 1}"
+            )
         return [(f"{first}/{protocol}", address, f"{host_first}-{host_last}")]
     return [(f"{port}/{protocol}", address, str(host_first + port - first)) for port in range(first, last + 1)]
 

@@ -13,6 +13,7 @@ from linkspan.cli.jsontext import decode, encode
 from linkspan.cli.mount_option import mount, tmpfs, volumes
 from linkspan.cli.network_option import attachments
 from linkspan.cli.port_option import bindings_document, exposed, published
+from linkspan.cli.publish_from import with_sources
 from linkspan.cli.values import is_address
 
 Document = dict[str, Json]
@@ -47,7 +48,7 @@ def _body(parsed: Parsed, image: str, command: list[str], attach: bool) -> Docum
         "Volumes": {path: {} for path in anonymous},
         "WorkingDir": parsed.text("workdir"),
         "Entrypoint": _entrypoint(parsed),
-        "Labels": labels(parsed.texts("label-file"), parsed.texts("label")),
+        "Labels": with_sources(labels(parsed.texts("label-file"), parsed.texts("label")), parsed.texts("publish-from")),
         "ExposedPorts": {port: {} for port in (*ports, *exposed(parsed.texts("expose")))},
     }
     if parsed.text("stop-signal"):

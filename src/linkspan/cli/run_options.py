@@ -41,6 +41,11 @@ NETWORK = (
     ),
     Option("network-alias", "list", "Another name on the network", aliases=("net-alias",)),
     Option("publish", "list", "Publish a port on the host ([[address:]host-port:]port[/protocol])", short="p"),
+    Option(
+        "publish-from",
+        "list",
+        "Networks that may come to published ports, to all or to one ([port[/protocol]=]network[,network...])",
+    ),
     Option("publish-all", "flag", "Publish all exposed ports on free host ports", short="P"),
 )
 

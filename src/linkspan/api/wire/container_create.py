@@ -19,6 +19,7 @@ from linkspan.model.container import (
     Resources,
     RestartPolicy,
 )
+from linkspan.model.sources import publish_sources
 
 DEFAULT_SHM = 64 * 1024 * 1024
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*")
@@ -82,6 +83,7 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
         port_bindings=ports.bindings(host.port_bindings),
         publish_all=host.publish_all_ports,
         links=tuple(host.links),
+        publish_sources=publish_sources(create.labels),
     )
     if mode.kind == "host" and (spec.port_bindings or spec.publish_all):
         warnings.append("Published ports are discarded when using host network mode")

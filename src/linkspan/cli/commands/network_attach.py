@@ -23,11 +23,17 @@ CONNECT_OPTIONS = (
 )
 
 
+DISCONNECT_OPTIONS = (Option("force", "flag", "Even when the container is gone", short="f"),)
+
+
 def connect(call: Call) -> int:
-    network, container = call.words
-    body: dict[str, Json] = {"Container": container, "EndpointConfig": endpoint(call.parsed)}
-    call.client.post(f"/networks/{segment(network)}/connect", body=body)
+    call.client.post(f"/networks/{segment(call.words[0])}/connect", body=connect_body(call))
     return 0
+
+
+def connect_body(call: Call) -> dict[str, Json]:
+    """The body of a connect, from a line with network and container."""
+    return {"Container": call.words[1], "EndpointConfig": endpoint(call.parsed)}
 
 
 def endpoint(parsed: Parsed) -> dict[str, Json]:
@@ -44,10 +50,13 @@ def endpoint(parsed: Parsed) -> dict[str, Json]:
 
 
 def disconnect(call: Call) -> int:
-    network, container = call.words
-    body: dict[str, Json] = {"Container": container, "Force": call.parsed.flag("force")}
-    call.client.post(f"/networks/{segment(network)}/disconnect", body=body)
+    call.client.post(f"/networks/{segment(call.words[0])}/disconnect", body=disconnect_body(call))
     return 0
+
+
+def disconnect_body(call: Call) -> dict[str, Json]:
+    """The body of a disconnect, from a line with network and container."""
+    return {"Container": call.words[1], "Force": call.parsed.flag("force")}
 
 
 COMMANDS = {
@@ -65,6 +74,6 @@ COMMANDS = {
         least=2,
         most=2,
         nouns=("network", "container"),
-        options=(Option("force", "flag", "Even when the container is gone", short="f"),),
+        options=DISCONNECT_OPTIONS,
     ),
 }
