@@ -15,13 +15,11 @@ from typing import TypeVar
 
 import msgspec
 
+from fake_keeper import NO_DEPTHS, FakeKeeper, FakeSockets
 from linkspan.engine.config import DaemonConfig
-from linkspan.engine.events import Events
 from linkspan.engine.intent import Intent
-from linkspan.engine.networks import Networks
-from linkspan.engine.sandboxes import Sandboxes
-from linkspan.engine.wants import Wants
-from linkspan.ipam.book import Book
+from linkspan.engine.networking import Networking
+from linkspan.engine.ports import Ports
 from linkspan.kernel.applied import merged
 from linkspan.kernel.fake import FakeKernel
 from linkspan.kernel.state import Facts, Namespace, State
@@ -45,6 +43,8 @@ class House:
         self.config = msgspec.structs.replace(config or DaemonConfig(), **paths)
         self.facts = facts
         self.kernel = FakeKernel()
+        self.keeper = FakeKeeper()
+        self.sockets = FakeSockets()
         self.routes: list[tuple[IPNetwork, str]] = []
         self.servers: list[IPAddress] = []
         self._runner = asyncio.Runner()
@@ -71,31 +71,34 @@ class House:
 
     async def _open(self) -> None:
         self.store = Store.open(self.config.data_root)
-        self.intent = Intent(self.store)
-        self.book = Book(self.intent.name_of)
-        self.wants = Wants(self.intent, self.facts)
         self.worker = Worker(self.kernel)
         self.worker.start()
-        self.events = Events()
-        self.sandboxes = Sandboxes(self.config, self.intent, self.book, self.wants, self.worker, self.events)
-        self.networks = Networks(
+        ports = Ports(self.sockets, lambda *_: (), lambda *_: (), most_sockets=4096)
+        networking = Networking(
             self.config,
-            self.intent,
-            self.book,
-            self.wants,
+            self.store,
             self.worker,
-            self.sandboxes,
-            self.events,
+            self.facts,
+            self.keeper,
+            ports,
+            NO_DEPTHS,
             lambda: (self.routes, self.servers),
-            self.store.instance,
         )
-        self.networks.restore()
-        self.networks.ensure_predefined()
-        self.sandboxes.restore()
+        self.networking = networking
+        self.intent = networking.intent
+        self.book = networking.book
+        self.wants = networking.wants
+        self.events = networking.events
+        self.files = networking.files
+        self.sandboxes = networking.sandboxes
+        self.networks = networking.networks
+        networking.restore()
         self.wants.raise_stored()
         await self.worker.resync(self.wants.everything(), self.pins())
+        await networking.resume()
 
     async def _close(self) -> None:
+        await self.networking.services.close(end=False)
         await self.worker.drain()
         await self.worker.stop()
         self.store.close()

@@ -233,16 +233,11 @@ class Lives(House):
             self._remove_ended,
         )
         self.containers = Containers(
-            self.config,
-            self.intent,
-            self.networks,
-            self.sandboxes,
+            self.networking,
             self.volumes,
             SimpleNamespace(get=lambda reference: IMAGE),  # type: ignore[arg-type]
             self.roots,  # type: ignore[arg-type]
             self.runtime,  # type: ignore[arg-type]
-            self.worker,
-            self.events,
             SimpleNamespace(),  # type: ignore[arg-type]
             SimpleNamespace(forget=self.waiting.give_up),  # type: ignore[arg-type]
             self.life,

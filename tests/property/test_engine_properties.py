@@ -152,7 +152,7 @@ class People(RuleBasedStateMachine):
     @rule(data=st.data())
     def preview(self, data: st.DataObject) -> None:
         container = self.drawn(data)
-        self.attempt(lambda: self.house.sandboxes.preview(container), None)
+        self.attempt(lambda: self.house.networking.previews.start(container), None)
 
     @rule()
     def prune(self) -> None:

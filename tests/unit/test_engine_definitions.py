@@ -10,7 +10,7 @@ import pytest
 
 from engine_house import House
 from linkspan.engine import definitions
-from linkspan.errors import InvalidRequest, LinkspanError, NotFound, NotSupported
+from linkspan.errors import InvalidRequest, LinkspanError, NotFound
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode, PortBinding
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.image import ImageConfig
@@ -102,12 +102,6 @@ def test_the_sandbox_of_a_removed_owner_can_still_be_joined_by_name(house: House
         (ContainerSpec(image="busybox", hostname="x" * 65), InvalidRequest, "not valid|longer"),
         (ContainerSpec(image="busybox", domainname="a..b"), InvalidRequest, "domain name"),
         (ContainerSpec(image="busybox", stop_signal="SIGNOPE"), InvalidRequest, "invalid signal: SIGNOPE"),
-        (
-            ContainerSpec(image="busybox", port_bindings=(PortBinding(port=80), PortBinding(port=53, protocol="udp"))),
-            NotSupported,
-            "publishing 80/tcp, 53/udp is not possible",
-        ),
-        (ContainerSpec(image="busybox", publish_all=True), NotSupported, "publishing all exposed ports"),
     ],
 )
 def test_what_can_never_start_is_refused_naming_the_value(

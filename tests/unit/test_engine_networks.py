@@ -194,7 +194,7 @@ def test_a_stopped_container_does_not_hold_its_network(house: House) -> None:
     with pytest.raises(NotFound, match="of container box not found"):
         house.enter(container)
     with pytest.raises(NotFound, match="of container box not found"):
-        house.sandboxes.preview(container)
+        house.networking.previews.start(container)
 
 
 def test_a_container_can_be_disconnected_from_a_network_that_was_removed(house: House) -> None:

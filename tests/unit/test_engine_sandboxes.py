@@ -36,7 +36,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def hosts_of(house: House, container: Container) -> str:
     sandbox = house.intent.sandbox_of(container.id)
     assert sandbox is not None
-    return (house.sandboxes.folder(sandbox) / "hosts").read_text()
+    return (house.files.folder(sandbox) / "hosts").read_text()
 
 
 def refuse_store(house: House, times: int = 1) -> Callable[[], None]:
@@ -66,7 +66,7 @@ def test_the_last_one_out_takes_the_sandbox_with_it(house: House) -> None:
     house.leave(container)
     assert house.live() == before
     assert sandbox is not None
-    assert not house.sandboxes.folder(sandbox).exists()
+    assert not house.files.folder(sandbox).exists()
 
 
 def test_the_default_bridge_comes_with_its_first_container_and_stays_over_a_restart(house: House) -> None:
@@ -113,7 +113,7 @@ def test_a_container_of_the_host_wants_nothing_of_the_kernel(house: House) -> No
     assert house.live() == {}
     sandbox = house.intent.sandbox_of(container.id)
     assert sandbox is not None
-    assert house.sandboxes.namespace_path(sandbox) == ""
+    assert house.files.namespace_path(sandbox) == ""
     assert sandbox.hostname == Path("/proc/sys/kernel/hostname").read_text().strip()
 
 
@@ -218,7 +218,7 @@ def test_a_partner_of_a_removed_container_is_told_so(house: House) -> None:
     owner = house.container("owner", "bridge")
     partner = house.partner("partner", owner)
     house.remove(owner)
-    for attempt in (house.enter, house.sandboxes.preview):
+    for attempt in (house.enter, house.networking.previews.start):
         with pytest.raises(Conflict, match="container that was removed"):
             attempt(partner)
 
@@ -495,7 +495,7 @@ def test_when_a_file_cannot_be_written_connect_and_disconnect_change_nothing(hou
     house.enter(container)
     sandbox = house.intent.sandbox_of(container.id)
     assert sandbox is not None
-    hosts = house.sandboxes.folder(sandbox) / "hosts"
+    hosts = house.files.folder(sandbox) / "hosts"
     text = hosts.read_text()
     hosts.unlink()
     hosts.mkdir()
@@ -520,7 +520,7 @@ def test_a_preview_leaves_the_book_the_intent_and_the_kernel_as_they_were(house:
     house.network("web", "10.5.0.0/24")
     container = house.container("box", "web", EndpointRequest(network="bridge"))
     before = (house.live(), dict(house.intent.sandboxes), dict(house.intent.endpoints))
-    scopes, names = house.sandboxes.preview(container)
+    scopes, names = house.networking.previews.start(container)
     assert {kind for kind, _ in scopes} == {"host", "network", "endpoint", "sandbox"}
     assert set(names.values()) == {
         "sandbox of box",
@@ -542,7 +542,7 @@ def test_a_preview_that_is_refused_leaves_the_book_as_it_was(house: House) -> No
     house.network("first", "10.6.0.0/24")
     container = house.container("box", "first", request)
     with pytest.raises(Conflict, match="held by container holder"):
-        house.sandboxes.preview(container)
+        house.networking.previews.start(container)
     house.leave(house.intent.containers[house.intent.sandboxes[next(iter(house.intent.sandboxes))].owner])
     house.enter(container)
     assert ip_address("10.6.0.2") in house.addresses(container)
@@ -551,9 +551,9 @@ def test_a_preview_that_is_refused_leaves_the_book_as_it_was(house: House) -> No
 def test_a_preview_of_a_partner_whose_owner_runs_is_empty(house: House) -> None:
     owner = house.container("owner", "bridge")
     partner = house.partner("partner", owner)
-    assert house.sandboxes.preview(partner)[0]
+    assert house.networking.previews.start(partner)[0]
     house.enter(owner)
-    assert house.sandboxes.preview(partner) == ({}, {})
+    assert house.networking.previews.start(partner) == ({}, {})
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -566,14 +566,14 @@ def test_the_hosts_file_follows_the_networks_in_place(house: House) -> None:
     house.enter(container)
     sandbox = house.intent.sandbox_of(container.id)
     assert sandbox is not None
-    inode = (house.sandboxes.folder(sandbox) / "hosts").stat().st_ino
+    inode = (house.files.folder(sandbox) / "hosts").stat().st_ino
     assert f"10.1.0.2\t{container.id[:12]}\n" in hosts_of(house, container)
     house.connect("two", container)
     assert f"10.2.0.2\t{container.id[:12]}\n" in hosts_of(house, container)
     house.disconnect("one", container)
     assert "10.1.0.2" not in hosts_of(house, container)
-    assert (house.sandboxes.folder(sandbox) / "hosts").stat().st_ino == inode
-    assert (house.sandboxes.folder(sandbox) / "hostname").read_text() == f"{container.id[:12]}\n"
+    assert (house.files.folder(sandbox) / "hosts").stat().st_ino == inode
+    assert (house.files.folder(sandbox) / "hostname").read_text() == f"{container.id[:12]}\n"
 
 
 def test_a_definition_with_an_address_outside_is_refused_whole(house: House) -> None:

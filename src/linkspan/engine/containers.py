@@ -13,26 +13,21 @@ from pathlib import Path
 import msgspec
 
 from linkspan.engine import definitions, filters
-from linkspan.engine.config import DaemonConfig
-from linkspan.engine.events import Events
 from linkspan.engine.face import Session, WaitCondition
 from linkspan.engine.filters import Filters
 from linkspan.engine.inside import Inside
-from linkspan.engine.intent import Intent
 from linkspan.engine.launching import check_source
 from linkspan.engine.lifecycle import Lifecycle
 from linkspan.engine.listing import matching
 from linkspan.engine.names import made_up
-from linkspan.engine.networks import Networks
+from linkspan.engine.networking import Networking
 from linkspan.engine.planned import planned
 from linkspan.engine.presentation import Presentation
-from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.views import ContainerView, Created, LogLine, PathStat, PlannedStep, Pruned, StatsSample
 from linkspan.engine.volumes import Volumes
 from linkspan.errors import Conflict, NotFound
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
-from linkspan.kernel.worker import Worker
 from linkspan.model.container import Container, ContainerSpec, ContainerState, Mount, Resources, RestartPolicy
 from linkspan.model.image import Image
 from linkspan.model.names import container_name
@@ -49,30 +44,27 @@ class Containers:
 
     def __init__(
         self,
-        config: DaemonConfig,
-        intent: Intent,
-        networks: Networks,
-        sandboxes: Sandboxes,
+        networking: Networking,
         volumes: Volumes,
         images: ImageStore,
         roots: RootFileSystems,
         runtime: Runtime,
-        worker: Worker,
-        events: Events,
         presentation: Presentation,
         inside: Inside,
         lifecycle: Lifecycle,
     ) -> None:
-        self._config = config
-        self._intent = intent
-        self._networks = networks
-        self._sandboxes = sandboxes
+        self._config = networking.config
+        self._intent = networking.intent
+        self._networks = networking.networks
+        self._sandboxes = networking.sandboxes
+        self._services = networking.services
+        self._previews = networking.previews
+        self._worker = networking.worker
+        self._events = networking.events
         self._volumes = volumes
         self._images = images
         self._roots = roots
         self._runtime = runtime
-        self._worker = worker
-        self._events = events
         self._presentation = presentation
         self._inside = inside
         self.lifecycle = lifecycle
@@ -104,7 +96,15 @@ class Containers:
     def plan_run(self, name: str, spec: ContainerSpec) -> tuple[PlannedStep, ...]:
         """The kernel steps that a start of this definition would take."""
         container, _, _ = self._design(name, spec)
-        return planned(self._worker, *self._sandboxes.preview(container))
+        return planned(self._worker, *self._previews.start(container))
+
+    def plan_start(self, reference: str) -> tuple[PlannedStep, ...]:
+        """The kernel steps that its start would take; none while its sandbox is up."""
+        return planned(self._worker, *self._previews.start(self._intent.container(reference)))
+
+    def plan_stop(self, reference: str) -> tuple[PlannedStep, ...]:
+        """The kernel steps that its stop would take; none while partners run."""
+        return planned(self._worker, *self._previews.stop(self._intent.container(reference)))
 
     def list(self, *, everything: bool, filters: Filters, limit: int = 0) -> tuple[ContainerView, ...]:
         """All containers that match, newest first."""
@@ -159,6 +159,8 @@ class Containers:
         sandbox = self._intent.sandbox_owned_by(container.id)
         shaped = [msgspec.structs.replace(sandbox, owner_name=name)] if sandbox else []
         self._intent.commit(put=[renamed, *shaped])
+        for changed in shaped:
+            await self._services.renamed(changed, container.name)
         self._publish(renamed, "rename", oldName=f"/{container.name}")
 
     async def remove(self, reference: str, *, force: bool, volumes: bool) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from linkspan.engine.intent import Intent
+from linkspan.engine.naming import split_link
 from linkspan.engine.networks import Networks
 from linkspan.engine.signals import signal_number
-from linkspan.engine.wishes import refuse_links
-from linkspan.errors import InvalidRequest, NotFound, NotSupported
+from linkspan.errors import InvalidRequest, NotFound
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.image import ImageConfig
@@ -25,7 +25,6 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
 
     NotFound for a network or container that does not exist, InvalidRequest for options that exclude each other.
     """
-    refuse_publishing(spec)
     if spec.hostname:
         hostname(spec.hostname)
     if spec.domainname:
@@ -36,20 +35,14 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
     if mode.kind == "container":
         mode = _partner_mode(name, spec, intent)
         return msgspec.structs.replace(spec, network_mode=mode, endpoints=())
-    refuse_links(spec.links)
-    return msgspec.structs.replace(spec, endpoints=_endpoints(spec, networks, intent))
-
-
-def refuse_publishing(spec: ContainerSpec) -> None:
-    """Publishing is not built yet: refused rather than silently left out. Without a network it means nothing."""
-    if spec.network_mode.kind != "bridge":
-        return
-    if spec.port_bindings or spec.publish_all:
-        ports = ", ".join(f"{item.port}/{item.protocol}" for item in spec.port_bindings) or "all exposed ports"
-        raise NotSupported(
-            f"publishing {ports} is not possible in this version",
-            remedy="leave out -p and -P and reach the container by its address, or use --network host",
-        )
+    endpoints = _endpoints(spec, networks, intent)
+    for text in (*spec.links, *(text for item in endpoints for text in item.links)):
+        intent.container(split_link(text)[0])
+    if spec.links and endpoints and not intent.networks[endpoints[0].network].predefined:
+        # As with Docker: on a user-defined network a link is a name that this container alone knows there.
+        first = msgspec.structs.replace(endpoints[0], links=(*endpoints[0].links, *spec.links))
+        return msgspec.structs.replace(spec, links=(), endpoints=(first, *endpoints[1:]))
+    return msgspec.structs.replace(spec, endpoints=endpoints)
 
 
 def with_volumes(spec: ContainerSpec, image: ImageConfig) -> tuple[Mount, ...]:

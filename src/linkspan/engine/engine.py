@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Awaitable
 from pathlib import Path
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.containers import Containers
-from linkspan.engine.events import Events
+from linkspan.engine.depths import KernelDepths
 from linkspan.engine.execs import Execs
+from linkspan.engine.healing import Healing
 from linkspan.engine.images import Images
 from linkspan.engine.inside import Inside
-from linkspan.engine.intent import Intent
 from linkspan.engine.launching import Launching
 from linkspan.engine.lifecycle import Lifecycle
+from linkspan.engine.networking import Networking
 from linkspan.engine.networks import Networks
+from linkspan.engine.ports import Ports
 from linkspan.engine.presentation import Presentation
-from linkspan.engine.sandboxes import Sandboxes
 from linkspan.engine.streams import Waiting
 from linkspan.engine.surroundings import name_servers
 from linkspan.engine.system import System
 from linkspan.engine.volumes import Volumes
-from linkspan.engine.wants import Wants
 from linkspan.errors import KernelFailure, LinkspanError
 from linkspan.images.face import ImageUser
 from linkspan.images.rootfs import RootFileSystems
 from linkspan.images.store import ImageStore
-from linkspan.ipam.book import Book
+from linkspan.keeper.client import KeeperClient
 from linkspan.kernel import netns
 from linkspan.kernel import probe as kernel_probe
+from linkspan.kernel.holders import holders, in_use
 from linkspan.kernel.linux import LinuxKernel
+from linkspan.kernel.observe import Observer
+from linkspan.kernel.probe import Abilities
+from linkspan.kernel.reservation import LinuxSockets
 from linkspan.kernel.worker import Worker
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container
+from linkspan.plan import resolver
 from linkspan.plan.sandbox import namespace_of
 from linkspan.runtime import mountspace, processes
 from linkspan.runtime.attachment import Attachment
@@ -43,6 +49,9 @@ from linkspan.runtime.probe import probe
 from linkspan.store import Store
 
 log = logging.getLogger(__name__)
+
+RESERVED_SHARE = 4
+"""One of so many descriptors that the daemon may have open goes to reserved host ports: the keeper has them too."""
 
 
 class Engine:
@@ -70,19 +79,8 @@ class Engine:
         mountspace.prepare_mounts(config.data_root, config.exec_root)
         netns.prepare(config.exec_root)
         machine = probe(config.runtime, config.seccomp_profile)
-        instance = self._store.instance
-        group = int(instance, 16) & 0x0FFFFFFF | 0x1
-        self._kernel = LinuxKernel(config.exec_root, instance, group)
-        self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
-        self._worker.start()
-        abilities = await self._worker.call(kernel_probe.abilities)
-        facts = kernel_probe.facts(abilities, instance, group)
-
-        self._intent = intent = Intent(self._store)
-        events = Events()
-        book = Book(intent.name_of)
-        self._wants = Wants(intent, facts)
-        self._sandboxes = Sandboxes(config, intent, book, self._wants, self._worker, events)
+        networking, abilities = await self._open_networking()
+        intent, events = networking.intent, networking.events
         store = ImageStore(
             config.data_root,
             users=self._users_of_image,
@@ -90,42 +88,21 @@ class Engine:
             insecure_registries=config.insecure_registries,
         )
         self._roots = roots = store.roots
-        self._runtime = Runtime(config.exec_root, instance, machine)
+        self._runtime = Runtime(config.exec_root, self._store.instance, machine)
         waiting: Waiting[Attachment] = Waiting()
+        sandboxes, files = networking.sandboxes, networking.files
 
         self.volumes = Volumes(config.data_root, intent, events)
-        self.networks = Networks(
-            config, intent, book, self._wants, self._worker, self._sandboxes, events, self._surroundings, instance
-        )
-        launching = Launching(config, intent, self._sandboxes, self.volumes, roots, self._runtime)
-        self._lifecycle = Lifecycle(
-            intent, self._sandboxes, self._runtime, launching, waiting, events, self._remove_ended
-        )
+        self.networks = networking.networks
+        launching = Launching(config, intent, files, self.volumes, roots, self._runtime)
+        self._lifecycle = Lifecycle(intent, sandboxes, self._runtime, launching, waiting, events, self._remove_ended)
         self.execs = Execs(config, intent, self._runtime, launching, events, roots)
         presentation = Presentation(
-            intent,
-            self._sandboxes,
-            self.volumes,
-            store,
-            machine.runtime_name,
-            launching.log_path,
-            self.execs.ids_of,
+            intent, files, self.volumes, store, machine.runtime_name, launching.log_path, self.execs.ids_of
         )
         inside = Inside(intent, self._runtime, launching, roots, waiting, events, self._kernel, self._worker)
         self.containers = Containers(
-            config,
-            intent,
-            self.networks,
-            self._sandboxes,
-            self.volumes,
-            store,
-            roots,
-            self._runtime,
-            self._worker,
-            events,
-            presentation,
-            inside,
-            self._lifecycle,
+            networking, self.volumes, store, roots, self._runtime, presentation, inside, self._lifecycle
         )
         self.images = Images(store, events)
         warnings = (
@@ -144,19 +121,65 @@ class Engine:
             self._runtime,
             store.storage_driver,
             warnings,
-            instance,
+            self._store.instance,
         )
         for warning in warnings:
             log.warning("%s", warning)
         await self._take_up(roots)
+        self._watch()
         self._warming = asyncio.create_task(self._runtime.warm_up())
+
+    async def _open_networking(self) -> tuple[Networking, Abilities]:
+        """The kernel with its thread, the keeper, and all that stands between them and what people defined."""
+        config, instance = self._config, self._store.instance
+        group = int(instance, 16) & 0x0FFFFFFF | 0x1
+        self._kernel = LinuxKernel(config.exec_root, instance, group)
+        self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
+        self._worker.start()
+        abilities = await self._worker.call(kernel_probe.abilities)
+        facts = kernel_probe.facts(abilities, instance, group)
+        keeper = KeeperClient(config.exec_root, instance)
+        await keeper.start()
+        port = resolver.port_of(instance)
+        await self._worker.call(self._kernel.prepare_spares, resolver.table("", port), port)
+        self._depths = KernelDepths(self._worker, self._kernel)
+        ports = Ports(
+            LinuxSockets(),
+            in_use,
+            lambda protocol, address, port: holders(protocol, address, port, except_pids=(keeper.pid,)),
+            most_sockets=resource.getrlimit(resource.RLIMIT_NOFILE)[0] // RESERVED_SHARE,
+        )
+        self._networking = Networking(
+            config, self._store, self._worker, facts, keeper, ports, self._depths.depths(), self._surroundings
+        )
+        self._healing = Healing(
+            self._networking.intent,
+            self._networking.wants,
+            self._worker,
+            self._networking.events,
+            self._networking.services,
+        )
+        self._intent = self._networking.intent
+        self._wants = self._networking.wants
+        self._sandboxes = self._networking.sandboxes
+        return self._networking, abilities
+
+    def _watch(self) -> None:
+        """From now on the kernel is led back to the intent whenever somebody changes it."""
+        self._healing.start()
+        self._observer = Observer(self._kernel.mark, self._worker.memory, self._worker.thread_id, self._healing.notice)
+        self._observer.start()
 
     async def stop(self) -> None:
         """Lets go of everything. Containers, networks and names go on; where nothing runs, our mounts go too."""
+        self._observer.close()
+        await self._healing.stop()
         self._warming.cancel()
         await asyncio.gather(self._warming, return_exceptions=True)
         await self._lifecycle.close()
         await self.execs.close()
+        await self._networking.services.close(end=not self._intent.sandboxes)
+        await self._worker.call(self._depths.close)
         await self._worker.drain()
         await self._worker.stop()
         self._runtime.close()
@@ -170,9 +193,7 @@ class Engine:
     async def _take_up(self, roots: RootFileSystems) -> None:
         """The recovery, which is the start-up path: intent is true, everything else is made to follow it."""
         await asyncio.to_thread(self.volumes.empty_trash)
-        self.networks.restore()
-        self.networks.ensure_predefined()
-        self._sandboxes.restore()
+        self._networking.restore()
         await self._lifecycle.recover()
         for cut_short in self._intent.containers.keys() - self._intent.states.keys():
             await _logged(self.containers.remove_stopped(self._intent.containers[cut_short], volumes=True))
@@ -191,11 +212,7 @@ class Engine:
                 log.error("%s", failure)
                 if isinstance(failure, KernelFailure):
                     self._wants.unmark_raised(failure.whose)
-        for sandbox in self._intent.sandboxes.values():
-            try:
-                self._sandboxes.write_files(sandbox)
-            except LinkspanError as error:
-                log.error("%s", error)
+        await self._networking.resume()
         self._lifecycle.resume()
 
     def _repin(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Literal, Protocol
 
+from linkspan.dns.names import Figures
 from linkspan.engine.views import (
     ContainerView,
     Created,
@@ -25,7 +26,6 @@ from linkspan.engine.views import (
     SystemInfo,
     VolumeView,
 )
-from linkspan.dns.names import Figures
 from linkspan.images.face import Credentials, Progress
 from linkspan.insight.views import DriftReport, Exposure, Finding, NetworkCommands, Repaired
 from linkspan.model.container import ContainerSpec, Resources, RestartPolicy

@@ -82,23 +82,57 @@ def resolver_text(host: Resolver, wanted: Resolver, *, own_namespace: bool) -> s
     servers = wanted.servers or inherited
     search = wanted.search or host.search
     options = wanted.options or host.options
+    return _resolver_lines(servers, search, options)
+
+
+def _resolver_lines(servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> str:
     lines = [f"nameserver {server}" for server in servers]
-    if search and search != (".",):
+    if search and tuple(search) != (".",):
         lines.append(f"search {' '.join(search)}")
     if options:
         lines.append(f"options {' '.join(options)}")
     return "\n".join(lines) + "\n"
 
 
-def write_in_place(path: Path, text: str) -> None:
+def own_resolver_text(host: Resolver, wanted: Resolver, server: str) -> str:
+    """/etc/resolv.conf of a sandbox that has a resolver of its own: who is asked about the rest is none of its lines.
+
+    ``ndots:0`` as with Docker, unless somebody says otherwise: container names have no dots.
+    """
+    options = wanted.options or host.options
+    if not any(item.startswith("ndots:") for item in options):
+        options = (*options, "ndots:0")
+    return _resolver_lines((server,), wanted.search or host.search, options)
+
+
+def merged(present: str, before: str, now: str) -> str:
+    """``present`` with the lines taken out that only ``before`` has, and those added that only ``now`` has."""
+    if present == before:
+        return now
+    gone = set(before.splitlines()) - set(now.splitlines())
+    kept = [line for line in present.splitlines() if line not in gone]
+    return "\n".join([*kept, *(line for line in now.splitlines() if line not in kept)]) + "\n"
+
+
+MOST_BYTES = 1 << 20
+"""What we read of a file that a container may have filled; a longer one is written anew."""
+
+
+def write_in_place(path: Path, text: str, *, instead_of: str | None = None) -> None:
     """Writes a file without changing its inode. Readers may see it empty for an instant, as with Docker.
 
-    Containers write into these files too, so what is there may be any bytes, and any number. RuntimeFailure.
+    Containers write into these files too, so what is there may be any bytes, and any number. With ``instead_of``,
+    what we wrote last, a container's own lines stay. RuntimeFailure.
     """
     data = text.encode()
     try:
         descriptor = _opened(path)
         try:
+            if instead_of is not None and len(present := os.read(descriptor, MOST_BYTES)) < MOST_BYTES:
+                data = merged(present.decode(errors="surrogateescape"), instead_of, text).encode(
+                    errors="surrogateescape"
+                )
+                os.lseek(descriptor, 0, os.SEEK_SET)
             if os.read(descriptor, len(data) + 1) != data:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, data, 0)

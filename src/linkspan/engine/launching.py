@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.intent import Intent
-from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.engine.signals import signal_number
 from linkspan.engine.volumes import Volumes
 from linkspan.errors import InvalidRequest
@@ -37,14 +37,14 @@ class Launching:
         self,
         config: DaemonConfig,
         intent: Intent,
-        sandboxes: Sandboxes,
+        files: SandboxFolders,
         volumes: Volumes,
         roots: RootFileSystems,
         runtime: Runtime,
     ) -> None:
         self._config = config
         self._intent = intent
-        self._sandboxes = sandboxes
+        self._files = files
         self._volumes = volumes
         self._roots = roots
         self._runtime = runtime
@@ -69,7 +69,7 @@ class Launching:
         config = self._image_config(container)
         command, _ = command_of(spec, config)
         mounts = await self.mounts(container, root)
-        folder = self._sandboxes.folder(sandbox)
+        folder = self._files.folder(sandbox)
         cgroups = self._runtime.cgroups_path(container.id, spec.cgroup_parent)
         machine = self._runtime.machine
         log_path = self.log_path(container.id) if spec.log.driver != "none" else None
@@ -79,7 +79,7 @@ class Launching:
             container=container,
             image=config,
             rootfs=str(root.path),
-            sandbox=self._sandboxes.namespace_path(sandbox) or None,
+            sandbox=self._files.namespace_path(sandbox) or None,
             sandbox_sysctls=self._sandbox_sysctls(container, sandbox),
             hostname=sandbox.hostname,
             files=SandboxFiles(
@@ -105,7 +105,7 @@ class Launching:
             stdin_once=spec.stdin_once,
             binds=any(mount.kind == "bind" for mount in spec.mounts),
             log_path=log_path,
-            log_max=_log_limit(spec.log.options.get("max-size", "")),
+            log_max=_log_limit({**self._config.default_log_options, **spec.log.options}.get("max-size", "")),
         )
 
     def _sandbox_sysctls(self, container: Container, sandbox: Sandbox) -> dict[str, str]:

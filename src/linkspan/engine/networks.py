@@ -18,7 +18,9 @@ from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
 from linkspan.engine.intent import Intent
 from linkspan.engine.planned import planned
+from linkspan.engine.previews import Previews
 from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.services import Services
 from linkspan.engine.views import Created, NetworkMember, NetworkView, PlannedStep, PoolUsage, Pruned
 from linkspan.engine.wants import Wants
 from linkspan.engine.wishes import check_wishes
@@ -58,6 +60,8 @@ class Networks:
         events: Events,
         surroundings: Surroundings,
         instance: str,
+        services: Services,
+        previews: Previews,
     ) -> None:
         self._config = config
         self._intent = intent
@@ -68,6 +72,8 @@ class Networks:
         self._events = events
         self._surroundings = surroundings
         self._instance = instance
+        self._services = services
+        self._previews = previews
         self._changing = asyncio.Lock()
         """One network comes or goes at a time: what is taken back after a failure must still have its place."""
         self._coming = ""
@@ -116,9 +122,11 @@ class Networks:
             self._add(network)
             self._coming = network.id
             try:
+                await self._services.network_came(network)
                 await self._worker.converge(self._wants.raising(network))
             except BaseException:
                 self._forget(network)
+                await self._services.network_went(network)
                 raise
             finally:
                 self._coming = ""
@@ -130,6 +138,30 @@ class Networks:
         """The steps that ``create`` would take."""
         network, _ = self._design(request, predefined=False)
         return planned(self._worker, self._wants.raising(network), {network.id: f"network {network.name}"})
+
+    def plan_remove(self, reference: str) -> tuple[PlannedStep, ...]:
+        """The steps that ``remove`` would take. Refused as that would be."""
+        network = self._removable(reference)
+        names = {network.id: f"network {network.name}"}
+        return planned(self._worker, {("network", network.id): {}}, names)
+
+    def plan_connect(
+        self, reference: str, container_reference: str, request: EndpointRequest
+    ) -> tuple[PlannedStep, ...]:
+        """The steps that ``connect`` would take; none for a container that does not run."""
+        network = self._intent.network(reference)
+        container = self._intent.container(container_reference)
+        request = self.checked_request(network, request)
+        self._check_joinable(network, container)
+        return planned(self._worker, *self._previews.connect(network, container, request))
+
+    def plan_disconnect(self, reference: str, container_reference: str) -> tuple[PlannedStep, ...]:
+        """The steps that ``disconnect`` would take."""
+        network = self._intent.network(reference)
+        container = self._intent.container(container_reference)
+        if not any(item.network == network.id for item in container.spec.endpoints):
+            raise Forbidden(f"container {container.name} is not connected to network {network.name}")
+        return planned(self._worker, *self._previews.disconnect(network, container))
 
     def list(self, wanted: Filters) -> tuple[NetworkView, ...]:
         """All networks that match, by name."""
@@ -148,11 +180,8 @@ class Networks:
     async def remove(self, reference: str) -> None:
         """Refused for predefined networks and while anything runs on it, naming who."""
         async with self._changing:
-            network = self._intent.network(reference)
-            if network.predefined:
-                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-            await self._sandboxes.departed(network.id)
-            self._refuse_in_use(network)
+            await self._sandboxes.departed(self._intent.network(reference).id)
+            network = self._removable(reference)
             cursors = cursors_of(self._book, [network])
             self._intent.commit(drop=[network])
             try:
@@ -162,6 +191,7 @@ class Networks:
                 raise
             self._wants.unmark_raised(network.id)
             self._book.remove_network(network.id)
+            await self._services.network_went(network)
         self._publish(network, "destroy")
 
     async def prune(self, wanted: Filters) -> Pruned:
@@ -267,7 +297,16 @@ class Networks:
         if request.ipam_driver not in ("default", "null", ""):
             raise InvalidRequest(f"unknown IPAM driver {request.ipam_driver}", remedy="use the driver default")
         identity = secrets.token_hex(32)
-        options = bridge_options(request.name, identity, request.options, enable_ipv6=request.enable_ipv6)
+        if not predefined:
+            defaults = self._config.default_network_options.get(request.driver, {})
+            request = msgspec.structs.replace(request, options={**defaults, **request.options})
+        options = bridge_options(
+            request.name,
+            identity,
+            request.options,
+            enable_ipv6=request.enable_ipv6,
+            internal=request.internal,
+        )
         warnings = (
             *check_labels(request.labels),
             *option_warnings(request.options),
@@ -310,6 +349,14 @@ class Networks:
         for network in self._intent.networks.values():
             if network.name == name:
                 raise Conflict(f"network with name {name} already exists", whose=network.id, remedy="remove it first")
+
+    def _removable(self, reference: str) -> Network:
+        """Forbidden for predefined networks and while anything runs on it."""
+        network = self._intent.network(reference)
+        if network.predefined:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        self._refuse_in_use(network)
+        return network
 
     def _refuse_in_use(self, network: Network) -> None:
         endpoints = self._intent.endpoints_on(network.id)

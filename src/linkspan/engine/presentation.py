@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from linkspan.engine.intent import Intent
-from linkspan.engine.sandboxes import Sandboxes
+from linkspan.engine.naming import SHORT_ID, has_names, names_of
+from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.engine.views import AttachedNetwork, ContainerView, MountPoint
 from linkspan.engine.volumes import Volumes
 from linkspan.errors import ImageNotFound, LinkspanError
@@ -18,8 +19,6 @@ from linkspan.model.network import Network
 from linkspan.model.sandbox import Sandbox
 from linkspan.runtime.command import command_of
 
-SHORT_ID = 12
-
 
 class Presentation:
     """Builds ``ContainerView``s. Reading only."""
@@ -27,7 +26,7 @@ class Presentation:
     def __init__(
         self,
         intent: Intent,
-        sandboxes: Sandboxes,
+        files: SandboxFolders,
         volumes: Volumes,
         images: ImageStore,
         runtime: str,
@@ -35,7 +34,7 @@ class Presentation:
         exec_ids: Callable[[str], tuple[str, ...]],
     ) -> None:
         self._intent = intent
-        self._sandboxes = sandboxes
+        self._files = files
         self._volumes = volumes
         self._images = images
         self._runtime = runtime
@@ -48,7 +47,7 @@ class Presentation:
         shaped = self._intent.sandbox_owned_by(container.id)
         config = self._intent.image_configs.get(container.id, ImageConfig())
         command, entrypoint_length = _command(container, config)
-        folder = self._sandboxes.folder(sandbox) if sandbox else None
+        folder = self._files.folder(sandbox) if sandbox else None
         return ContainerView(
             container=container,
             state=self._intent.state(container.id),
@@ -57,7 +56,7 @@ class Presentation:
             networks=self._networks(container, shaped),
             mounts=self._mounts(container),
             sandbox_id=sandbox.id if sandbox else "",
-            sandbox_path=self._sandboxes.namespace_path(sandbox) if sandbox else "",
+            sandbox_path=self._files.namespace_path(sandbox) if sandbox else "",
             hosts_path=str(folder / "hosts") if folder else "",
             hostname_path=str(folder / "hostname") if folder else "",
             resolv_path=str(folder / "resolv.conf") if folder else "",
@@ -68,6 +67,7 @@ class Presentation:
             size_rw=size_rw,
             command=command,
             entrypoint_length=entrypoint_length,
+            publications=shaped.publications if shaped else (),
             root_path=root_path,
         )
 
@@ -98,8 +98,8 @@ def _attached(
     container: Container, network: Network, request: EndpointRequest, endpoint: Endpoint | None
 ) -> AttachedNetwork:
     names: tuple[str, ...] = ()
-    if network.driver == "bridge" and not network.predefined:
-        names = tuple(dict.fromkeys((container.name, *request.aliases, container.id[:SHORT_ID])))
+    if has_names(network):
+        names = names_of(container.name, container.id, container.spec.hostname or container.id[:SHORT_ID], request)
     return AttachedNetwork(network=network, request=request, endpoint=endpoint, names=names)
 
 

@@ -10,43 +10,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from linkspan.engine import files
-from linkspan.engine.claims import Claims, addresses_of
+from linkspan.engine.claims import Claims
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.intent import Intent, Record
+from linkspan.engine.sandbox_folders import SandboxFolders
+from linkspan.engine.services import Services
+from linkspan.engine.surroundings import text_of
 from linkspan.engine.wants import Wants
 from linkspan.errors import Conflict, Forbidden, NotFound
-from linkspan.ipam.book import Book
 from linkspan.kernel.state import Scope, State
 from linkspan.kernel.worker import Worker
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.network import Network
 from linkspan.model.sandbox import Sandbox
-from linkspan.plan.sandbox import by_priority, gateway_of, namespace_of
 
 
 class Sandboxes:
     """The use cases of sandboxes and endpoints."""
 
     def __init__(
-        self, config: DaemonConfig, intent: Intent, book: Book, wants: Wants, worker: Worker, events: Events
+        self,
+        config: DaemonConfig,
+        intent: Intent,
+        claims: Claims,
+        wants: Wants,
+        worker: Worker,
+        events: Events,
+        files: SandboxFolders,
+        services: Services,
     ) -> None:
         self._config = config
         self._events = events
         self._intent = intent
-        self._claims = Claims(intent, book)
+        self._claims = claims
         self._wants = wants
         self._worker = worker
-        self._folder = config.exec_root / "sandboxes"
+        self._files = files
+        self._services = services
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By owner, as long as somebody has it or waits for it."""
         self._departing: dict[str, asyncio.Future[None]] = {}
@@ -68,10 +76,6 @@ class Sandboxes:
             for key in keys:
                 del self._departing[key]
             over.set_result(None)
-
-    def folder(self, sandbox: Sandbox) -> Path:
-        """Where the sandbox's three files lie."""
-        return self._folder / sandbox.id[:12]
 
     def owner_of(self, container: Container) -> str:
         """The id of the container whose definition shapes the sandbox that ``container`` runs in.
@@ -144,7 +148,8 @@ class Sandboxes:
                     return None
                 present = self._intent.endpoints_in(sandbox.id)
                 endpoint = self._claims.claim(container.id, sandbox.id, network, request, present)
-                await self._establish(sandbox, [*present, endpoint], [endpoint], put=[changed], back=[container])
+                joined = [*present, endpoint]
+                await self._establish(changed, sandbox, joined, [endpoint], put=[changed], back=[container, sandbox])
             return endpoint
 
     async def disconnect(self, network_id: str, container_id: str) -> Endpoint | None:
@@ -164,33 +169,18 @@ class Sandboxes:
                 with self._departure([endpoint]):
                     self._intent.commit(put=changed, drop=[endpoint])
                     try:
-                        self.write_files(sandbox)
+                        self._files.write(sandbox)
+                        await self._services.withdraw(sandbox, [endpoint])
                         await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
                     except BaseException:
                         self._intent.commit(put=[*before, endpoint])
-                        self.write_files(sandbox)
+                        self._files.write(sandbox)
+                        await self._services.bring_up(sandbox, [endpoint])
                         raise
+                    await self._services.bring_up(sandbox, [])
                 self._claims.release([endpoint], container_id)
             self._claims.unreserve_on(network_id, container_id)
             return endpoint
-
-    def preview(self, container: Container) -> tuple[dict[Scope, State], dict[str, str]]:
-        """The scopes that a start of ``container`` would add, and what to call their ids.
-
-        Addresses are claimed to see which they would be, and given back.
-        """
-        owner = container.id if container.spec.network_mode.kind != "container" else self.owner_of(container)
-        if self._intent.sandbox_owned_by(owner) is not None:
-            return {}, {}
-        shape = container if owner == container.id else self._intent.containers[owner]
-        networks = [self._network_of(shape, item) for item in shape.spec.endpoints]
-        with self._claims.unmoved(networks):
-            sandbox, endpoints = self._design(shape, frozenset())
-            self._claims.release(endpoints, sandbox.owner)
-        names = {sandbox.id: f"sandbox of {shape.name}"}
-        for network, endpoint in zip(networks, endpoints, strict=True):
-            names |= {network.id: f"network {network.name}", endpoint.id: f"endpoint of {shape.name} on {network.name}"}
-        return self._all_scopes(sandbox, endpoints, endpoints), names
 
     def reserve(self, container: Container) -> tuple[str, ...]:
         """See ``Claims.reserve``."""
@@ -204,78 +194,72 @@ class Sandboxes:
         """See ``Claims.restore``."""
         self._claims.restore()
 
-    def write_files(self, sandbox: Sandbox) -> None:
-        """Writes /etc/hosts, /etc/hostname and /etc/resolv.conf of the sandbox, in place."""
-        folder = self.folder(sandbox)
-        host_resolver = files.parse_resolver(_text_of(Path("/etc/resolv.conf")))
-        owner = self._intent.containers.get(sandbox.owner)
-        if owner is None and folder.exists():
-            return
-        spec = owner.spec if owner else None
-        endpoints = self._intent.endpoints_in(sandbox.id)
-        gateways = self._gateways(endpoints)
-        extra = files.extra_entries(spec.extra_hosts if spec else (), gateways)
-        if sandbox.host:
-            own_lines = _text_of(Path("/etc/hosts"))
-            hosts = own_lines + "".join(f"{item.address}\t{' '.join(item.names)}\n" for item in extra)
-        else:
-            names = _own_names(sandbox.hostname, spec.domainname if spec else "")
-            addresses = [address for endpoint in endpoints for address in addresses_of(endpoint)]
-            hosts = files.hosts_text(extra, [files.HostsEntry(str(address), names) for address in addresses])
-        wanted = files.Resolver(
-            servers=(spec.dns if spec else ()) or self._config.dns,
-            search=(spec.dns_search if spec else ()) or self._config.dns_search,
-            options=(spec.dns_options if spec else ()) or self._config.dns_options,
-        )
-        files.write_in_place(folder / "hosts", hosts)
-        files.write_in_place(folder / "hostname", sandbox.hostname + "\n")
-        text = files.resolver_text(host_resolver, wanted, own_namespace=not sandbox.host)
-        files.write_in_place(folder / "resolv.conf", text)
-
     async def _bring_up(self, owner: Container, members: frozenset[str]) -> Sandbox:
-        sandbox, endpoints = self._design(owner, members)
+        sandbox, endpoints = self.design(owner, members)
         try:
-            await self._establish(sandbox, endpoints, endpoints, put=[sandbox], drop=[sandbox])
+            sandbox = await self._establish(owner, sandbox, endpoints, endpoints, drop=[sandbox])
         except BaseException:
-            shutil.rmtree(self.folder(sandbox), ignore_errors=True)
+            self._files.remove(sandbox)
             raise
         self._publish("connect", owner.id, endpoints)
         return sandbox
 
     async def _establish(
         self,
+        owner: Container,
         sandbox: Sandbox,
         endpoints: Sequence[Endpoint],
         fresh: Sequence[Endpoint],
         *,
-        put: Sequence[Record],
+        put: Sequence[Record] = (),
         back: Sequence[Record] = (),
         drop: Sequence[Record] = (),
-    ) -> None:
-        """Writes the intent, then makes the kernel follow. On failure ``back`` and ``drop`` undo the intent's part.
+    ) -> Sandbox:
+        """Writes the intent, then makes the kernel and the keeper follow; the sandbox as it is then.
 
-        ``endpoints`` are all of the sandbox, ``fresh`` those that are new; their addresses are free after a failure.
+        On failure ``back`` and ``drop`` undo the intent's part. ``endpoints`` are all of the sandbox, ``fresh`` those
+        that are new; their addresses and what was published for them are free after a failure.
         """
         networks = [self._intent.networks[item.network_id] for item in fresh]
+        known = self._intent.sandboxes.get(sandbox.id)
+        shaped = sandbox
         try:
-            self._intent.commit(put=[*put, *fresh], cursors=self._claims.cursors(networks))
+            shaped = self._services.prepare(owner, sandbox, endpoints)
+            self._intent.commit(put=[*put, shaped, *fresh], cursors=self._claims.cursors(networks))
             try:
                 for network in networks:
                     self._wants.note_need(network)
-                self.write_files(sandbox)
-                await self._worker.converge(self._all_scopes(sandbox, endpoints, fresh))
+                self._files.write(shaped)
+                await self._raise(shaped, endpoints, fresh)
             except BaseException:
                 self._intent.commit(put=back, drop=[*drop, *fresh])
-                if sandbox.id in self._intent.sandboxes:
-                    self.write_files(sandbox)
+                if known:
+                    self._files.write(known)
                 raise
         except BaseException:
             self._claims.release([item for item in fresh if item.id not in self._intent.endpoints], sandbox.owner)
+            if known is None or not known.publications:
+                self._services.forget(shaped)
             raise
         for network in networks:
             self._wants.mark_raised(network)
+        return shaped
 
-    def _design(self, owner: Container, members: frozenset[str]) -> tuple[Sandbox, list[Endpoint]]:
+    async def _raise(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
+        """First the kernel, then what the keeper does for the sandbox; when that fails, the kernel as it was."""
+        scopes = self.all_scopes(sandbox, endpoints, fresh)
+        before = {scope: self._worker.applied(scope) for scope in scopes if scope[0] in ("endpoint", "sandbox")}
+        await self._worker.converge(scopes)
+        try:
+            await self._services.bring_up(sandbox, fresh)
+        except BaseException:
+            await self._services.withdraw(sandbox, fresh)
+            if not before[("sandbox", sandbox.id)]:
+                await self._services.take_down(sandbox)
+            await self._worker.converge(before)
+            raise
+
+    def design(self, owner: Container, members: frozenset[str]) -> tuple[Sandbox, list[Endpoint]]:
         """A new sandbox for this definition with its addresses claimed. On failure nothing stays claimed."""
         host = owner.spec.network_mode.kind == "host"
         sandbox = Sandbox(
@@ -289,14 +273,14 @@ class Sandboxes:
         endpoints: list[Endpoint] = []
         try:
             for request in owner.spec.endpoints:
-                network = self._network_of(owner, request)
+                network = self.network_of(owner, request)
                 endpoints.append(self._claims.claim(owner.id, sandbox.id, network, request, endpoints))
         except BaseException:
             self._claims.release(endpoints, owner.id)
             raise
         return sandbox, endpoints
 
-    def _network_of(self, container: Container, request: EndpointRequest) -> Network:
+    def network_of(self, container: Container, request: EndpointRequest) -> Network:
         """The network that a definition names. NotFound when it was removed while the container was stopped."""
         network = self._intent.networks.get(request.network)
         if network is None:
@@ -306,7 +290,7 @@ class Sandboxes:
             )
         return network
 
-    def _all_scopes(
+    def all_scopes(
         self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]
     ) -> dict[Scope, State]:
         scopes: dict[Scope, State] = {}
@@ -323,12 +307,18 @@ class Sandboxes:
         with self._departure(endpoints):
             self._intent.commit(drop=[sandbox, *endpoints])
             try:
-                await self._worker.converge(scopes)
+                await self._services.withdraw(sandbox, endpoints)
+                await self._services.take_down(sandbox)
+                # A name on the host that a person chose is free again at once.
+                chosen = any(item.options.host_interface for item in endpoints)
+                await self._worker.converge(scopes, eager=chosen)
             except BaseException:
                 self._intent.commit(put=[sandbox, *endpoints])
+                await self._services.bring_up(sandbox, endpoints)
                 raise
         self._claims.release(endpoints, sandbox.owner)
-        shutil.rmtree(self.folder(sandbox), ignore_errors=True)
+        await self._services.gone(sandbox, endpoints)
+        self._files.remove(sandbox)
         self._publish("disconnect", sandbox.owner, endpoints)
 
     def _publish(self, action: str, container_id: str, endpoints: Sequence[Endpoint]) -> None:
@@ -339,28 +329,12 @@ class Sandboxes:
                 attributes = {"name": network.name, "type": network.driver, "container": container_id}
                 self._events.publish("network", action, network.id, attributes)
 
-    def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
-        for network, _ in by_priority(pairs):
-            found = [gateway for version in (4, 6) if (gateway := gateway_of(network, version))]
-            if found:
-                return tuple(found)
-        return ()
-
-    def namespace_path(self, sandbox: Sandbox) -> str:
-        """The pin of the sandbox's namespace; empty for the host's own."""
-        return "" if sandbox.host else str(self._config.exec_root / "netns" / namespace_of(sandbox))
-
 
 def _removed(owner: str) -> Conflict:
     return Conflict(
         f"cannot join network of a container that was removed: {owner[:12]}",
         remedy="create this container again with the network of one that exists",
     )
-
-
-def _own_names(hostname: str, domainname: str) -> tuple[str, ...]:
-    return (f"{hostname}.{domainname}", hostname) if domainname else (hostname,)
 
 
 def _with_endpoint(container: Container, request: EndpointRequest) -> Container:
@@ -374,11 +348,4 @@ def _without_endpoint(container: Container, network_id: str) -> Container:
 
 
 def _host_name() -> str:
-    return _text_of(Path("/proc/sys/kernel/hostname")).strip()
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return text_of(Path("/proc/sys/kernel/hostname")).strip()

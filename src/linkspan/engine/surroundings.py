@@ -16,11 +16,7 @@ def name_servers() -> tuple[IPAddress, ...]:
     """The host's name servers; malformed and loopback ones are left out."""
     found: list[IPAddress] = []
     for path in RESOLVER_FILES:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        for server in parse_resolver(text).servers:
+        for server in parse_resolver(text_of(path)).servers:
             try:
                 address = ipaddress.ip_address(server.partition("%")[0])
             except ValueError:
@@ -28,3 +24,20 @@ def name_servers() -> tuple[IPAddress, ...]:
             if not address.is_loopback:
                 found.append(address)
     return tuple(found)
+
+
+def text_of(path: Path) -> str:
+    """What a file of the host says; nothing when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def resolver_stamp() -> tuple[int, int, int]:
+    """Changes when the host's resolv.conf does: its inode, size and time of change; zeros when there is none."""
+    try:
+        found = RESOLVER_FILES[0].stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)

@@ -57,6 +57,10 @@ class Wants:
         wants[("network", network.id)] = state_of(bridge.network(network, self.facts))
         return wants
 
+    def host(self) -> dict[Scope, State]:
+        """The host scope as the facts have it now."""
+        return {HOST_SCOPE: self._host()}
+
     def lowering(self, network: Network) -> dict[Scope, State]:
         """The network's scope, dissolved, and what the host needs without it: for one that the intent has dropped."""
         return {("network", network.id): {}, HOST_SCOPE: self._host()}

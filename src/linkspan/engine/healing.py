@@ -1,0 +1,187 @@
+"""What to do when the kernel is no more as it should be: lead it back, tell who did it, and know when to give up.
+
+A notice from the kernel (or a value below /proc/sys that is polled, since those have no notices) wakes the loop. It
+asks the kernel thread to heal, and publishes one event for each object. Whoever takes the same thing away again and
+again wins in the end: then the object is *drifted*, left as it is, and told by ``linkspan drift`` until
+``linkspan repair``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from linkspan.engine.events import Events
+from linkspan.engine.intent import Intent
+from linkspan.engine.services import Services
+from linkspan.engine.surroundings import resolver_stamp
+from linkspan.engine.wants import HOST_SCOPE, Wants
+from linkspan.errors import LinkspanError
+from linkspan.kernel import probe
+from linkspan.kernel.healing import Deviation
+from linkspan.kernel.observe import Notice
+from linkspan.kernel.render import describe
+from linkspan.kernel.state import Element, Key, Scope, Table
+from linkspan.kernel.worker import Worker
+
+POLL = 0.4
+"""Seconds between looks at what has no notices: our values below /proc/sys, and the host's resolv.conf."""
+PAUSE, LONGEST = 0.02, 2.0
+"""Seconds of back-off: doubled with every repair of the same object, to the longest."""
+FIGHTS = 5
+"""Repairs of one object within ``WINDOW`` after which it is given up."""
+WINDOW = 60.0
+"""Seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class Healing:
+    """One task. ``start`` when the kernel was led to the intent; ``stop`` before the kernel thread ends."""
+
+    def __init__(self, intent: Intent, wants: Wants, worker: Worker, events: Events, services: Services) -> None:
+        self._intent = intent
+        self._wants = wants
+        self._worker = worker
+        self._events = events
+        self._services = services
+        self._woken = asyncio.Event()
+        self._notices: deque[Notice] = deque(maxlen=256)
+        self._fights: dict[Key, deque[float]] = {}
+        self.given_up: set[Key] = set()
+        """Objects that somebody insists on having otherwise."""
+        self.surroundings_changed = True
+        """Whether others changed their firewall or routes since somebody asked."""
+        self._stamp = resolver_stamp()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts watching."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stops watching; a repair that is under way is finished."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def notice(self, notices: tuple[Notice, ...]) -> None:
+        """Something happened in the kernel that concerns us: called by the ``Observer``."""
+        self._notices.extend(notices)
+        self._woken.set()
+
+    async def repair(self) -> tuple[Deviation, ...]:
+        """Leads back everything, inside sandboxes too, and what was given up. KernelFailure."""
+        self.given_up.clear()
+        self._fights.clear()
+        found = await self._worker.heal(everything=True)
+        self._tell(found, {})
+        return found
+
+    def drifted(self, scope: Scope) -> bool:
+        """Whether anything of this scope was given up."""
+        return bool(self.given_up) and not self.given_up.isdisjoint(self._worker.applied(scope))
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL)
+            try:
+                await self._look()
+            except LinkspanError as error:
+                log.error("%s", error)
+
+    async def _look(self) -> None:
+        if resolver_stamp() != self._stamp:
+            self._stamp = resolver_stamp()
+            await self._services.servers_changed()
+        if not self._woken.is_set():
+            if await self._worker.settings_differ():
+                await self._heal({})
+            return
+        await asyncio.sleep(self._pause())
+        self._woken.clear()
+        news = list(self._notices)
+        self._notices.clear()
+        if any(not notice.ours for notice in news):
+            self.surroundings_changed = True
+        if any(notice.kind == "route" and not notice.ours for notice in news):
+            await self._follow_uplinks()
+        causes: dict[str, str] = {notice.kind: notice.cause for notice in reversed(news) if notice.ours}
+        if causes:
+            await self._heal(causes)
+
+    async def _heal(self, causes: Mapping[str, str]) -> None:
+        found = await self._worker.heal(given_up=frozenset(self.given_up))
+        self._tell(found, causes)
+        self._count(found)
+
+    async def _follow_uplinks(self) -> None:
+        """An uplink that lives on router advertisements must be told before forwarding makes it lose its routes."""
+        before = self._wants.facts
+        links = await self._worker.call(probe.advertised_links)
+        mtu = await self._worker.call(probe.default_mtu)
+        self._wants.facts = msgspec.structs.replace(before, advertised_links=links, default_mtu=mtu)
+        if links != before.advertised_links and self._worker.applied(HOST_SCOPE):
+            await self._worker.converge(self._wants.host())
+
+    def _pause(self) -> float:
+        """Longer, the more often somebody undoes us."""
+        now = asyncio.get_running_loop().time()
+        most = max((sum(now - WINDOW < at for at in times) for times in self._fights.values()), default=0)
+        return min(PAUSE * 2.0**most, LONGEST) if most else 0.0
+
+    def _count(self, found: Iterable[Deviation]) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, times in list(self._fights.items()):
+            if times and now - times[-1] > WINDOW:
+                del self._fights[key]
+        for each in found:
+            key = each.object.key
+            if not each.repaired or each.implied:
+                continue
+            times = self._fights.setdefault(key, deque(maxlen=FIGHTS))
+            times.append(now)
+            if len(times) == FIGHTS and now - times[0] < WINDOW:
+                self.given_up.add(key)
+                self._publish(each, "drift", "somebody undoes every repair")
+
+    def _tell(self, found: Iterable[Deviation], causes: Mapping[str, str]) -> None:
+        for each in found:
+            if each.implied or each.object.key in self.given_up:
+                continue
+            kind = "firewall" if isinstance(each.object, Table | Element) else ""
+            cause = causes.get(kind) or next((text for text in causes.values() if text), "somebody")
+            self._publish(each, "repair" if each.repaired else "drift", cause)
+
+    def _publish(self, each: Deviation, action: Literal["repair", "drift"], cause: str) -> None:
+        what = describe(each.object)
+        attributes = {"object": what, "state": each.state, "cause": cause}
+        if each.failure is not None:
+            attributes["error"] = str(each.failure)
+        kind, identity, further = self._subject(each.scope)
+        log.warning("%s was %s (by %s): %s", what, each.state, cause, "repaired" if each.repaired else "left as it is")
+        self._events.publish(kind, action, identity, {**further, **attributes})
+
+    def _subject(self, scope: Scope | None) -> tuple[Literal["network", "container", "daemon"], str, dict[str, str]]:
+        """Which object people would look at, for the scope of a kernel object."""
+        kind, identity = scope or HOST_SCOPE
+        if kind == "network" and identity in self._intent.networks:
+            return "network", identity, {"name": self._intent.networks[identity].name}
+        if kind == "endpoint" and identity in self._intent.endpoints:
+            endpoint = self._intent.endpoints[identity]
+            network, owner = (
+                self._intent.networks[endpoint.network_id],
+                self._intent.sandboxes[endpoint.sandbox_id].owner,
+            )
+            return "network", network.id, {"name": network.name, "container": owner}
+        if kind == "sandbox" and identity in self._intent.sandboxes:
+            sandbox = self._intent.sandboxes[identity]
+            return "container", sandbox.owner, {"name": sandbox.owner_name}
+        return "daemon", self._wants.facts.instance, {}

@@ -1,0 +1,148 @@
+"""Who is called what: from intent to the zones, hosts and clients that the keeper answers with.
+
+Every user-defined bridge network is a zone. A sandbox on one of them has a resolver; it sees the zones of its
+networks, the one with its gateway first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from linkspan.dns.names import Client, Host, Server, Zone
+from linkspan.engine.claims import addresses_of
+from linkspan.engine.config import DaemonConfig
+from linkspan.engine.files import parse_resolver
+from linkspan.engine.intent import Intent
+from linkspan.engine.surroundings import text_of
+from linkspan.model.endpoint import Endpoint, EndpointRequest
+from linkspan.model.network import Network
+from linkspan.model.sandbox import Sandbox
+from linkspan.plan.gateways import by_priority
+
+SHORT_ID = 12
+
+
+class Naming:
+    """Reading only: what the keeper should know."""
+
+    def __init__(self, config: DaemonConfig, intent: Intent) -> None:
+        self._config = config
+        self._intent = intent
+
+    def zones(self) -> Iterator[Zone]:
+        """All zones with the hosts that run."""
+        for network in self._intent.networks.values():
+            if has_names(network):
+                yield self.zone(network)
+
+    def zone(self, network: Network) -> Zone:
+        """One network's names."""
+        sandboxes = self._intent.sandboxes
+        hosts = [self.host(sandboxes[item.sandbox_id], item) for item in self._intent.endpoints_on(network.id)]
+        return Zone(id=network.id, name=network.name, hosts=tuple(hosts))
+
+    def hosts(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> list[tuple[str, Host]]:
+        """What these endpoints add to their zones."""
+        return [
+            (item.network_id, self.host(sandbox, item))
+            for item in endpoints
+            if has_names(self._intent.networks[item.network_id])
+        ]
+
+    def host(self, sandbox: Sandbox, endpoint: Endpoint) -> Host:
+        """One endpoint as a host of its zone."""
+        owner = self._intent.containers.get(sandbox.owner)
+        ports = owner.spec.exposed_ports if owner else ()
+        image = self._intent.image_configs.get(sandbox.owner)
+        offered = dict.fromkeys((*ports, *(image.exposed_ports if image else ())))
+        return Host(
+            id=endpoint.id,
+            names=names_of(sandbox.owner_name, sandbox.owner, sandbox.hostname, endpoint.request),
+            addresses=tuple(str(address) for address in addresses_of(endpoint)),
+            ports=tuple(offered),
+        )
+
+    def client(self, sandbox: Sandbox) -> Client:
+        """A sandbox as the resolver should see it."""
+        pairs = [(self._intent.networks[item.network_id], item) for item in self._intent.endpoints_in(sandbox.id)]
+        ordered = by_priority(pairs)
+        return Client(
+            id=sandbox.id,
+            name=sandbox.owner_name,
+            zones=tuple(network.id for network, _ in ordered if has_names(network)),
+            extra=tuple(self._links(ordered)),
+            servers=self._servers(sandbox, [network for network, _ in ordered]),
+            forward=any(reaches_out(network) for network, _ in ordered),
+        )
+
+    def linking_to(self, name: str) -> list[Sandbox]:
+        """Sandboxes whose definitions have a link to this container: their names change with it."""
+        found = []
+        for sandbox in self._intent.sandboxes.values():
+            owner = self._intent.containers.get(sandbox.owner)
+            if owner is None:
+                continue
+            texts = [*owner.spec.links, *(text for item in owner.spec.endpoints for text in item.links)]
+            if any(split_link(text)[0] == name for text in texts):
+                found.append(sandbox)
+        return found
+
+    def _links(self, pairs: Sequence[tuple[Network, Endpoint]]) -> Iterator[Host]:
+        for network, endpoint in pairs:
+            for text in endpoint.request.links:
+                name, alias = split_link(text)
+                other = self._intent.container_named(name)
+                sandbox = self._intent.sandbox_owned_by(other.id) if other else None
+                if sandbox is None:
+                    continue
+                for item in self._intent.endpoints_in(sandbox.id):
+                    if item.network_id == network.id:
+                        addresses = tuple(str(address) for address in addresses_of(item))
+                        yield Host(id=item.id, names=(alias,), addresses=addresses)
+
+    def _servers(self, sandbox: Sandbox, networks: Sequence[Network]) -> tuple[Server, ...]:
+        """Asked from the sandbox when a person named them; the host's own on its loopback, from the host."""
+        owner = self._intent.containers.get(sandbox.owner)
+        bridges = [item.bridge for item in networks if item.bridge]
+        chosen = first_said(owner.spec.dns if owner else (), *(item.dns for item in bridges), self._config.dns)
+        if chosen:
+            return tuple(Server(address=text) for text in chosen)
+        host = parse_resolver(text_of(Path("/etc/resolv.conf")))
+        return tuple(Server(address=text, from_host=_of_the_host(text)) for text in host.servers)
+
+
+def has_names(network: Network) -> bool:
+    """Whether containers on this network find each other by name: user-defined bridge networks (Docker's rule)."""
+    return network.driver == "bridge" and not network.predefined
+
+
+def reaches_out(network: Network) -> bool:
+    """Whether queries may leave: internal networks keep them, or names would be a way out (CVE-2024-29018)."""
+    return network.driver == "bridge" and not network.internal
+
+
+def names_of(name: str, container_id: str, hostname: str, request: EndpointRequest) -> tuple[str, ...]:
+    """All that a container is called on one network; its name comes first."""
+    return tuple(dict.fromkeys((name, *request.aliases, container_id[:SHORT_ID], hostname)))
+
+
+def split_link(text: str) -> tuple[str, str]:
+    """``db:database`` is the container db under the name database; ``db`` alone keeps its name."""
+    name, _, alias = text.partition(":")
+    name = name.removeprefix("/")
+    return name, alias.rpartition("/")[2] or name
+
+
+def first_said(*said: tuple[str, ...]) -> tuple[str, ...]:
+    """The first that says anything."""
+    return next((value for value in said if value), ())
+
+
+def _of_the_host(server: str) -> bool:
+    """Whether only the host itself reaches this server: on its loopback, or behind a scope (``fe80::1%eth0``)."""
+    try:
+        return "%" in server or ipaddress.ip_address(server).is_loopback
+    except ValueError:
+        return False

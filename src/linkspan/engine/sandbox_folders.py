@@ -1,0 +1,150 @@
+"""The files of each sandbox: what goes into them, and how they follow changes without losing a container's own edits.
+
+A container may edit its /etc/hosts and /etc/resolv.conf. So a change takes out the lines that we no longer say, adds
+those that are new, and leaves the rest as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from linkspan.engine import files
+from linkspan.engine.claims import addresses_of
+from linkspan.engine.config import DaemonConfig
+from linkspan.engine.files import HostsEntry, Resolver
+from linkspan.engine.intent import Intent
+from linkspan.engine.naming import SHORT_ID, first_said, split_link
+from linkspan.engine.surroundings import text_of
+from linkspan.model.container import Container, ContainerSpec
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.sandbox import Sandbox
+from linkspan.plan.gateways import by_priority, gateway_of
+from linkspan.plan.sandbox import namespace_of
+
+NAMES_SERVER = "127.0.0.11"
+"""Where a sandbox finds the resolver (Docker's address)."""
+HOSTS, HOSTNAME, RESOLVER = "hosts", "hostname", "resolv.conf"
+
+
+class SandboxFolders:
+    """Three files for each sandbox below the exec-root. RuntimeFailure when they cannot be written."""
+
+    def __init__(self, config: DaemonConfig, intent: Intent) -> None:
+        self._config = config
+        self._intent = intent
+        self._folder = config.exec_root / "sandboxes"
+        self._said: dict[Path, str] = {}
+        """What we last wrote into each file."""
+
+    def folder(self, sandbox: Sandbox) -> Path:
+        """Where the sandbox's three files lie."""
+        return self._folder / sandbox.id[:12]
+
+    def namespace_path(self, sandbox: Sandbox) -> str:
+        """The pin of the sandbox's namespace; empty for the host's own."""
+        return "" if sandbox.host else str(self._config.exec_root / "netns" / namespace_of(sandbox))
+
+    def remove(self, sandbox: Sandbox) -> None:
+        """The sandbox is gone. Absence is success."""
+        folder = self.folder(sandbox)
+        for name in (HOSTS, HOSTNAME, RESOLVER):
+            self._said.pop(folder / name, None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def write(self, sandbox: Sandbox) -> None:
+        """Makes the files say what holds now, in place."""
+        folder = self.folder(sandbox)
+        owner = self._intent.containers.get(sandbox.owner)
+        if owner is None and folder.exists():
+            return
+        spec = owner.spec if owner else None
+        self._write(folder / HOSTS, self._hosts(sandbox, spec))
+        self._write(folder / HOSTNAME, sandbox.hostname + "\n")
+        self._write(folder / RESOLVER, self._resolver(sandbox, spec))
+
+    def adopt(self, sandbox: Sandbox) -> None:
+        """After a restart of the daemon: what the files should say is taken as said, and missing ones are made."""
+        folder = self.folder(sandbox)
+        if not all((folder / name).exists() for name in (HOSTS, HOSTNAME, RESOLVER)):
+            self.write(sandbox)
+            return
+        owner = self._intent.containers.get(sandbox.owner)
+        spec = owner.spec if owner else None
+        self._said[folder / HOSTNAME] = sandbox.hostname + "\n"
+        self._said[folder / RESOLVER] = self._resolver(sandbox, spec)
+        if owner is not None:
+            self._said[folder / HOSTS] = ""
+            self._write(folder / HOSTS, self._hosts(sandbox, spec))
+
+    def _write(self, path: Path, text: str) -> None:
+        said = self._said.get(path)
+        if said != text:
+            files.write_in_place(path, text, instead_of=said)
+            self._said[path] = text
+
+    def _hosts(self, sandbox: Sandbox, spec: ContainerSpec | None) -> str:
+        endpoints = self._intent.endpoints_in(sandbox.id)
+        gateways = self._config.host_gateway or self._gateways(endpoints)
+        extra = files.extra_entries(spec.extra_hosts if spec else (), gateways)
+        if sandbox.host:
+            lines = text_of(Path("/etc/hosts"))
+            return lines + "".join(f"{item.address}\t{' '.join(item.names)}\n" for item in extra)
+        names = _own_names(sandbox.hostname, spec.domainname if spec else "")
+        addresses = [address for endpoint in endpoints for address in addresses_of(endpoint)]
+        own = [HostsEntry(str(address), names) for address in addresses]
+        return files.hosts_text((*extra, *self._linked(spec)), own)
+
+    def _linked(self, spec: ContainerSpec | None) -> list[HostsEntry]:
+        """The default bridge has no resolver: its links are lines of /etc/hosts, as with Docker."""
+        entries = []
+        for text in spec.links if spec else ():
+            name, alias = split_link(text)
+            other = self._intent.container_named(name)
+            if other is None:
+                continue  # removed since
+            names = tuple(dict.fromkeys((alias, other.id[:SHORT_ID], other.name)))
+            entries += [HostsEntry(address, names) for address in self._on_default_bridge(other)]
+        return entries
+
+    def _on_default_bridge(self, container: Container) -> list[str]:
+        sandbox = self._intent.sandbox_owned_by(container.id)
+        endpoints = self._intent.endpoints_in(sandbox.id) if sandbox else []
+        return [
+            str(address)
+            for endpoint in endpoints
+            if self._intent.networks[endpoint.network_id].predefined
+            for address in addresses_of(endpoint)
+        ]
+
+    def _resolver(self, sandbox: Sandbox, spec: ContainerSpec | None) -> str:
+        host = files.parse_resolver(text_of(Path("/etc/resolv.conf")))
+        endpoints = self._intent.endpoints_in(sandbox.id)
+        bridges = [self._intent.networks[item.network_id].bridge for item in endpoints]
+        wanted = Resolver(
+            servers=(spec.dns if spec else ()) or self._config.dns,
+            search=first_said(
+                spec.dns_search if spec else (), *(item.dns_search for item in bridges if item), self._config.dns_search
+            ),
+            options=first_said(
+                spec.dns_options if spec else (),
+                *(item.dns_options for item in bridges if item),
+                self._config.dns_options,
+            ),
+        )
+        if sandbox.resolver_port:
+            return files.own_resolver_text(host, wanted, NAMES_SERVER)
+        return files.resolver_text(host, wanted, own_namespace=not sandbox.host)
+
+    def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        for network, _ in by_priority(pairs):
+            found = [gateway for version in (4, 6) if (gateway := gateway_of(network, version))]
+            if found:
+                return tuple(found)
+        return ()
+
+
+def _own_names(hostname: str, domainname: str) -> tuple[str, ...]:
+    return (f"{hostname}.{domainname}", hostname) if domainname else (hostname,)

@@ -1,0 +1,345 @@
+"""What a sandbox has besides its kernel objects: its resolver, its names on networks, its published host ports.
+
+They live in the keeper, so that they outlive the daemon. Everything here can be said again: ``bring_up`` makes the
+keeper hold what the intent says, whether it knew that already or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from linkspan.engine.config import DaemonConfig
+from linkspan.engine.intent import Intent
+from linkspan.engine.naming import Naming, has_names
+from linkspan.engine.ports import Ports, Reserved
+from linkspan.engine.sandbox_folders import SandboxFolders
+from linkspan.errors import KernelFailure, LinkspanError
+from linkspan.keeper.face import Keeper, Relay
+from linkspan.kernel.state import Facts
+from linkspan.model.address import IPAddress
+from linkspan.model.container import Container
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.image import ImageConfig
+from linkspan.model.network import BridgeOptions, Network
+from linkspan.model.port import Publication
+from linkspan.model.publishing import reservation_key, wishes
+from linkspan.model.sandbox import Sandbox
+from linkspan.plan import ports as port_plan
+from linkspan.plan import resolver
+from linkspan.plan.bridge import announcements_of
+from linkspan.plan.gateways import by_priority, gateway_of
+from linkspan.plan.sandbox import namespace_of
+
+log = logging.getLogger(__name__)
+
+
+class Flows(msgspec.Struct, frozen=True):
+    """Tracked connections to a publication: those that go elsewhere than to ``target``, or (``gone``) go there."""
+
+    publication: Publication
+    target: IPAddress | None
+    gone: bool = False
+
+
+class Depths(msgspec.Struct, frozen=True):
+    """What services ask of the kernel; all of it runs on the kernel thread."""
+
+    open_resolver: Callable[[str, int], Awaitable[tuple[int, int]]]
+    """UDP and TCP sockets bound to 127.0.0.11 inside a namespace, at a port. OSError EADDRINUSE."""
+    open_namespace: Callable[[str], Awaitable[int]]
+    announce: Callable[[str, str, Sequence[str], str], Awaitable[None]]
+    """Namespace, interface, addresses, MAC."""
+    purge: Callable[[Sequence[Flows]], Awaitable[None]]
+    """Forgets tracked connections."""
+
+
+class Services:
+    """Called by ``Sandboxes``, which holds the sandbox's lock. Raises KeeperFailure, KernelFailure and Conflict."""
+
+    def __init__(
+        self,
+        config: DaemonConfig,
+        intent: Intent,
+        naming: Naming,
+        ports: Ports,
+        keeper: Keeper,
+        files: SandboxFolders,
+        depths: Depths,
+        facts: Facts,
+    ) -> None:
+        self._config = config
+        self._intent = intent
+        self._naming = naming
+        self._ports = ports
+        self._keeper = keeper
+        self._files = files
+        self._depths = depths
+        self._ipv6 = facts.ipv6
+        self._resolver_port = resolver.port_of(facts.instance)
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._fresh: dict[str, Reserved] = {}
+        """By sandbox: what was reserved for it and the keeper does not hold yet."""
+        self._relays: dict[str, Relay | None] = {}
+        """What the keeper was told to do with the sockets that it holds."""
+
+    # --- before the kernel is asked ------------------------------------------------------------------------------
+
+    def prepare(self, owner: Container, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> Sandbox:
+        """The sandbox with host ports reserved and a resolver's port chosen, where its networks give them."""
+        networks = [self._intent.networks[item.network_id] for item in endpoints]
+        if sandbox.host:
+            return sandbox
+        port = sandbox.resolver_port
+        if not port and any(has_names(item) for item in networks):
+            port = self._resolver_port
+        publications = sandbox.publications
+        if not publications:
+            publications = self._reserved(owner, sandbox, endpoints)
+        return msgspec.structs.replace(sandbox, resolver_port=port, publications=publications)
+
+    def _reserved(self, owner: Container, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Publication, ...]:
+        """Reserves what the definition publishes; nothing where no network of the sandbox reaches out."""
+        pairs = by_priority([(self._intent.networks[item.network_id], item) for item in endpoints])
+        options = {version: _publishing(pairs, version) for version in (4, 6)}
+        first = options[4] or options[6]
+        if first is None:
+            return ()
+        wanted = wishes(
+            owner.spec,
+            self._intent.image_configs.get(owner.id, ImageConfig()),
+            first,
+            options6=options[6],
+            default=self._config.publish_address,
+            ipv4=options[4] is not None,
+            ipv6=self._ipv6,
+        )
+        if not wanted:
+            return ()
+        reserved = self._ports.reserve(
+            sandbox.id,
+            owner.name,
+            wanted,
+            relayed=lambda publication: port_plan.relay_target(publication, pairs) is not None,
+        )
+        self._fresh[sandbox.id] = reserved
+        for warning in reserved.warnings:
+            log.warning("container %s: %s", owner.name, warning)
+        return reserved.publications
+
+    def forget(self, sandbox: Sandbox) -> None:
+        """Gives the host ports back that were reserved for it, and of which the keeper was not told."""
+        self._let_go(sandbox)
+        self._ports.release(sandbox.id)
+
+    def _let_go(self, sandbox: Sandbox) -> None:
+        reserved = self._fresh.pop(sandbox.id, None)
+        if reserved is not None:
+            reserved.close()
+
+    # --- after the kernel has followed ---------------------------------------------------------------------------
+
+    async def bring_up(self, sandbox: Sandbox, fresh: Sequence[Endpoint]) -> None:
+        """Ports, resolver and names as the intent has them; the ``fresh`` endpoints are announced."""
+        endpoints = self._intent.endpoints_in(sandbox.id)
+        await self._hold(sandbox, endpoints)
+        if sandbox.resolver_port:
+            await self._serve(sandbox)
+        hosts = self._naming.hosts(sandbox, fresh)
+        if hosts:
+            await self._keeper.put_hosts(hosts)
+        await self._tell_linked(sandbox)
+        self._announce(sandbox, fresh)
+        await self._purge(sandbox, endpoints, gone=False)
+
+    async def _hold(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """The keeper holds the host ports; what it relays goes to where the endpoints are now."""
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        reserved = self._fresh.get(sandbox.id)
+        fresh = reserved.sockets if reserved else {}
+        held = self._keeper.held()
+        for publication in sandbox.publications:
+            key = reservation_key(sandbox.id, publication)
+            sockets = fresh.get(key) or held.get(key)
+            relay = _relay_of(publication, pairs)
+            if sockets and (key in fresh or self._relays.get(key) != relay):
+                await self._keeper.hold(key, sockets, relay)
+            self._relays[key] = relay
+        self._let_go(sandbox)
+
+    async def _serve(self, sandbox: Sandbox) -> None:
+        client = self._naming.client(sandbox)
+        if sandbox.id in self._keeper.served():
+            await self._keeper.put_client(client)
+            return
+        with ExitStack() as stack:
+            try:
+                name = namespace_of(sandbox)
+                udp, tcp = await self._depths.open_resolver(name, sandbox.resolver_port)
+                stack.callback(os.close, udp)
+                stack.callback(os.close, tcp)
+                namespace = await self._depths.open_namespace(name)
+                stack.callback(os.close, namespace)
+            except OSError as error:
+                raise KernelFailure(
+                    f"the resolver of container {sandbox.owner_name} cannot listen on 127.0.0.11 port "
+                    f"{sandbox.resolver_port}: {error.strerror}",
+                    whose=sandbox.owner,
+                    remedy="restart the container",
+                ) from error
+            await self._keeper.serve(client, udp, tcp, namespace)
+
+    async def _tell_linked(self, sandbox: Sandbox) -> None:
+        """Sandboxes that have a link to this one's owner learn where it is now."""
+        for other in self._naming.linking_to(sandbox.owner_name):
+            if other.resolver_port and other.id in self._keeper.served():
+                await self._keeper.put_client(self._naming.client(other))
+            if other.id in self._intent.sandboxes:
+                self._files.write(other)
+
+    def _announce(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> None:
+        for endpoint in endpoints:
+            network = self._intent.networks[endpoint.network_id]
+            if network.driver == "bridge":
+                task = asyncio.create_task(self._announced(sandbox, network, endpoint))
+                self._announcing.add(task)
+                task.add_done_callback(self._announcing.discard)
+
+    async def _announced(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> None:
+        count, interval = announcements_of(network, endpoint)
+        addresses = [str(item) for item in (endpoint.ipv4, endpoint.ipv6) if item is not None]
+        for turn in range(count):
+            if turn:
+                await asyncio.sleep(interval)
+            if endpoint.id not in self._intent.endpoints:
+                return
+            try:
+                await self._depths.announce(namespace_of(sandbox), endpoint.interface, addresses, endpoint.mac)
+            except (OSError, LinkspanError) as error:
+                log.debug("addresses of %s cannot be announced: %s", sandbox.owner_name, error)
+                return
+
+    async def _purge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, gone: bool) -> None:
+        """Datagrams that never pause keep their old way otherwise (moby#8795, moby#53384)."""
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        flows = []
+        for publication in sandbox.publications:
+            if publication.protocol == "udp" and publication.host_port:
+                found = port_plan.target(publication, pairs)
+                flows.append(Flows(publication, found[2] if found else None, gone))
+        if flows:
+            await self._depths.purge(flows)
+
+    # --- before and after it goes --------------------------------------------------------------------------------
+
+    async def withdraw(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """These endpoints are found by no name any more."""
+        await self._keeper.drop_hosts([(item.network_id, item.id) for item in endpoints])
+        await self._tell_linked(sandbox)
+
+    async def take_down(self, sandbox: Sandbox) -> None:
+        """The sandbox goes: nobody answers in it any more, and its host ports are let go."""
+        if sandbox.id in self._keeper.served():
+            await self._keeper.stop_serving(sandbox.id)
+
+    async def gone(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
+        """The kernel has let go of it: now its host ports are free."""
+        if sandbox.publications:
+            await self._release([reservation_key(sandbox.id, item) for item in sandbox.publications])
+            await self._purge(sandbox, endpoints, gone=True)
+        self.forget(sandbox)
+
+    async def _release(self, keys: Sequence[str]) -> None:
+        await self._keeper.release(keys)
+        for key in keys:
+            self._relays.pop(key, None)
+
+    # --- the daemon's own life -----------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """After a restart of the daemon: the keeper learns what changed, and lets go of what nobody wants."""
+        sandboxes = self._intent.sandboxes.values()
+        held = self._keeper.held()
+        for zone in self._naming.zones():
+            await self._keeper.put_zone(zone)
+        wanted = {reservation_key(sandbox.id, item) for sandbox in sandboxes for item in sandbox.publications}
+        await self._keeper.release([key for key in held if key not in wanted])
+        for stale in self._keeper.served() - {item.id for item in sandboxes if item.resolver_port}:
+            await self._keeper.stop_serving(stale)
+        for sandbox in sandboxes:
+            try:
+                await self._adopt(sandbox, held)
+            except LinkspanError as error:
+                log.error("%s", error)
+
+    async def _adopt(self, sandbox: Sandbox, held: Mapping[str, tuple[int, ...]]) -> None:
+        endpoints = self._intent.endpoints_in(sandbox.id)
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        for publication in sandbox.publications:
+            key = reservation_key(sandbox.id, publication)
+            if key in held:
+                self._relays[key] = _relay_of(publication, pairs)
+        adopted = self._ports.adopt(
+            sandbox.id,
+            sandbox.owner_name,
+            sandbox.publications,
+            held,
+            relayed=lambda publication: port_plan.relay_target(publication, pairs) is not None,
+        )
+        self._fresh[sandbox.id] = adopted
+        for warning in adopted.warnings:
+            log.warning("container %s: %s", sandbox.owner_name, warning)
+        await self.bring_up(sandbox, ())
+
+    async def renamed(self, sandbox: Sandbox, before: str) -> None:
+        """Its owner has another name now."""
+        await self._keeper.put_hosts(self._naming.hosts(sandbox, self._intent.endpoints_in(sandbox.id)))
+        if sandbox.resolver_port and sandbox.id in self._keeper.served():
+            await self._keeper.put_client(self._naming.client(sandbox))
+        await self._tell_linked(sandbox)
+        for other in self._naming.linking_to(before):
+            if other.resolver_port and other.id in self._keeper.served():
+                await self._keeper.put_client(self._naming.client(other))
+
+    async def network_came(self, network: Network) -> None:
+        """Its names can be asked for."""
+        if has_names(network):
+            await self._keeper.put_zone(self._naming.zone(network))
+
+    async def network_went(self, network: Network) -> None:
+        """Nobody is on it any more."""
+        await self._keeper.drop_zone(network.id)
+
+    async def servers_changed(self) -> None:
+        """The host's name servers are others now."""
+        for sandbox in tuple(self._intent.sandboxes.values()):
+            self._files.write(sandbox)
+            if sandbox.resolver_port and sandbox.id in self._keeper.served():
+                await self._keeper.put_client(self._naming.client(sandbox))
+
+    async def close(self, *, end: bool) -> None:
+        """Lets go of the keeper, which lives on while anything runs."""
+        for task in self._announcing:
+            task.cancel()
+        await asyncio.gather(*self._announcing, return_exceptions=True)
+        await self._keeper.close(end=end)
+
+
+def _relay_of(publication: Publication, pairs: Sequence[tuple[Network, Endpoint]]) -> Relay | None:
+    target = port_plan.relay_target(publication, pairs)
+    if target is None:
+        return None
+    return Relay(target=str(target), port=publication.port, limited=publication.limited, sources=publication.sources)
+
+
+def _publishing(pairs: Sequence[tuple[Network, Endpoint]], version: int) -> BridgeOptions | None:
+    """The options of the network that gives the sandbox its gateway in a family: the one that publishes."""
+    for network, _ in pairs:
+        if gateway_of(network, version):
+            return network.bridge
+    return None
