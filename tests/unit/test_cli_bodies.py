@@ -62,6 +62,11 @@ create --add-host db:10.0.0.1 --add-host six=[fd00::1] --add-host host.docker.in
 create --dns 9.9.9.9 --dns-search example.org --dns-option ndots:2 --dns-opt rotate busybox
 create -p 8080:80 -p 127.0.0.1:53:53/udp -p 9000-9002:9000-9002 -p 7000-7005:70 -p 443 -p [::1]:81:81 busybox
 create --expose 90 --expose 100-102/udp -P busybox
+create -p [fd00::1]::80 -p 127.0.0.1:8000-8002:9000-9002/udp -p 0.0.0.0:7000-7005:70 -p 10-12 busybox
+create -p target=90,published=9000-9010 -p mode=host,target=91-92,published=91-92 --expose 90 busybox
+create --network name=web,link-local-ip=169.254.1.2,ip6=fd00::9,driver-opt=com.docker.network.endpoint.ifname=lan0 busybox
+create --network name=web,gw-priority=-1 --network name=other,gw-priority=100,alias=b busybox
+create --network web --link db:database --link cache --dns 9.9.9.9 --add-host=me=host-gateway busybox
 create -p target=80,published=8080,protocol=udp busybox
 create --entrypoint /bin/sh -w /tmp -u 1000:1000 busybox -c true
 create --entrypoint '' busybox true
@@ -82,6 +87,7 @@ network create --subnet 10.9.0.0/24 --aux-address a=10.9.0.5 --aux-address b=10.
 network create --subnet 10.9.0.0/24,10.10.0.0/24 --ip-range 10.10.0.0/25 --aux-address a=10.9.0.5 web
 network create --ipv4=false --ipv6 -o a=b --ipam-driver default --ipam-opt c=d web
 network connect --ip 10.5.0.9 --ip6 fd00::9 --alias a --alias b --driver-opt x=y web box
+network connect --gw-priority 5 --link db:database --link-local-ip 169.254.1.3 web box
 network connect web box
 network disconnect -f web box
 exec -t box sh
