@@ -10,15 +10,17 @@ from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel.diff import Create, Delete, Update
 from linkspan.kernel.face import StepFailed
 from linkspan.kernel.render import describe
-from linkspan.kernel.state import Bridge, Key, Scope, State
+from linkspan.kernel.state import Bridge, Key, Scope, State, Sysctl, Veth
 
 
 def refusal(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> Conflict | KernelFailure:
-    """What a person is told: people choose the names of bridges, so a name that is taken is a conflict."""
+    """What a person is told: people choose the names of links on the host, so a name that is taken is a conflict."""
     item = failure.step.object
-    if failure.code == errno.EEXIST and isinstance(failure.step, Create) and isinstance(item, Bridge):
+    if failure.code == errno.EEXIST and isinstance(failure.step, Create) and isinstance(item, Bridge | Veth):
         return Conflict(
-            f"cannot create {describe(item)}: {failure.reason}", remedy="remove that or choose another name"
+            f"cannot create {describe(item)}: {failure.reason}",
+            whose=blame(failure, wants, owners).whose,
+            remedy="remove that or choose another name",
         )
     return blame(failure, wants, owners, remedy=_remedy(failure))
 
@@ -43,6 +45,8 @@ def blame(
 
 def _remedy(failure: StepFailed) -> str:
     """What is applied in order finds its places missing only when somebody else took them away."""
+    if isinstance(failure.step.object, Sysctl) and failure.step.object.link:
+        return "look whether this kernel has that setting and takes that value"
     if failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete):
         return "somebody removed what it stands on; a restart of the daemon puts that back"
     return ""
