@@ -53,11 +53,11 @@ class Serving:
         self.loop.add_reader(self.tcp, self.accept)
 
     async def close(self) -> None:
-        """Returns when both sockets and all connections are closed."""
-        self.loop.remove_reader(self.udp)
-        self.loop.remove_reader(self.tcp)
-        self.udp.close()
-        self.tcp.close()
+        """Returns when both sockets and all connections are closed. Once is enough, more does no harm."""
+        for listening in (self.udp, self.tcp):
+            if listening.fileno() >= 0:
+                self.loop.remove_reader(listening)
+                listening.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
