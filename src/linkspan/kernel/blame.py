@@ -48,7 +48,7 @@ def _remedy(failure: StepFailed) -> str:
     if isinstance(failure.step.object, Sysctl) and failure.step.object.link:
         return "look whether this kernel has that setting and takes that value"
     if failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete):
-        return "somebody removed what it stands on; a restart of the daemon puts that back"
+        return "somebody removed what it stands on, which is put back within a second: try again"
     return ""
 
 
