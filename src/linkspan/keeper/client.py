@@ -2,6 +2,7 @@
 
 The memory holds duplicates of every descriptor and every value, so a keeper that dies is followed by one that is told
 all of it again. That is why most calls only write and do not wait: what got lost was not told to a living keeper.
+They take effect in their order, and within a millisecond; who must know that they did asks for ``figures`` after them.
 Calls after which something must be closed (``stop_serving``, ``release``) wait for the answer, or for the keeper's
 death, which closes as well.
 """
@@ -27,6 +28,9 @@ from linkspan.keeper.memory import Memory
 
 PATIENCE = 10.0
 """Seconds that a living keeper may take for an answer: it has no work that takes long."""
+DYING = 1.0
+"""Seconds from the end of the connection to that of the process; a keeper that lives on let go of us, and is met again.
+"""
 HEALTHY = 5.0
 """Seconds of life after which a keeper's death is no sign that the next one dies too."""
 TOLERATED = 3
@@ -59,6 +63,11 @@ class KeeperClient:
         self._restart: asyncio.Task[None] | None = None
         self.pid = 0
         """Of the keeper that is there, for people; 0: there is none now."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a keeper is there that knows all that we know."""
+        return self._channel is not None
 
     async def start(self) -> None:
         """Finds the keeper that an earlier daemon left, with what it has, or starts one. KeeperFailure."""
@@ -211,7 +220,7 @@ class KeeperClient:
         self._restart = loop.create_task(self._start_again(self.pid))
 
     async def _start_again(self, pid: int) -> None:
-        await starting.ended(pid, PATIENCE)
+        await starting.ended(pid, DYING)
         self._settle()
         while True:
             await asyncio.sleep(PAUSES[min(self._deaths, len(PAUSES)) - 1])
