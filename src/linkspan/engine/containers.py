@@ -322,6 +322,7 @@ class Containers:
         if self._config.init and not spec.init:
             spec = msgspec.structs.replace(spec, init=True)
         warnings += check(spec, image.config, self._runtime.machine.facts, self._runtime.machine.init_path)
+        warnings += self._services.check(spec, image.config)
         container = Container(
             id=secrets.token_hex(32), name=name, created=time.time(), image_id=image.id, spec=spec, warnings=warnings
         )

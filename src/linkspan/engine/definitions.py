@@ -13,6 +13,7 @@ from linkspan.engine.intent import Intent
 from linkspan.engine.naming import split_link
 from linkspan.engine.networks import Networks
 from linkspan.engine.signals import signal_number
+from linkspan.engine.wishes import refuse_same_names
 from linkspan.errors import InvalidRequest, NotFound
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
@@ -115,6 +116,7 @@ def _endpoints(spec: ContainerSpec, networks: Networks, intent: Intent) -> tuple
     settled_requests = []
     for network_id, request in requests.items():
         settled_requests.append(networks.checked_request(intent.networks[network_id], request))
+    refuse_same_names(settled_requests)
     return tuple(settled_requests)
 
 

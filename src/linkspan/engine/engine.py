@@ -15,6 +15,7 @@ from linkspan.engine.execs import Execs
 from linkspan.engine.healing import Healing
 from linkspan.engine.images import Images
 from linkspan.engine.inside import Inside
+from linkspan.engine.insight import Insights
 from linkspan.engine.launching import Launching
 from linkspan.engine.lifecycle import Lifecycle
 from linkspan.engine.networking import Networking
@@ -63,6 +64,7 @@ class Engine:
     images: Images
     volumes: Volumes
     system: System
+    insight: Insights
 
     def __init__(self, config: DaemonConfig) -> None:
         self._config = config
@@ -123,6 +125,7 @@ class Engine:
             warnings,
             self._store.instance,
         )
+        self.insight = Insights(networking, self._healing, self._kernel.mark, abilities, self._repin)
         for warning in warnings:
             log.warning("%s", warning)
         await self._take_up(roots)

@@ -23,12 +23,12 @@ from linkspan.errors import KernelFailure, LinkspanError
 from linkspan.keeper.face import Keeper, Relay
 from linkspan.kernel.state import Facts
 from linkspan.model.address import IPAddress
-from linkspan.model.container import Container
+from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
 from linkspan.model.network import BridgeOptions, Network
 from linkspan.model.port import Publication
-from linkspan.model.publishing import reservation_key, wishes
+from linkspan.model.publishing import Wish, reservation_key, wishes
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import ports as port_plan
 from linkspan.plan import resolver
@@ -105,20 +105,9 @@ class Services:
 
     def _reserved(self, owner: Container, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Publication, ...]:
         """Reserves what the definition publishes; nothing where no network of the sandbox reaches out."""
-        pairs = by_priority([(self._intent.networks[item.network_id], item) for item in endpoints])
-        options = {version: _publishing(pairs, version) for version in (4, 6)}
-        first = options[4] or options[6]
-        if first is None:
-            return ()
-        wanted = wishes(
-            owner.spec,
-            self._intent.image_configs.get(owner.id, ImageConfig()),
-            first,
-            options6=options[6],
-            default=self._config.publish_address,
-            ipv4=options[4] is not None,
-            ipv6=self._ipv6,
-        )
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        image = self._intent.image_configs.get(owner.id, ImageConfig())
+        wanted = self._wishes(owner.spec, image, [network for network, _ in by_priority(pairs)])
         if not wanted:
             return ()
         reserved = self._ports.reserve(
@@ -131,6 +120,30 @@ class Services:
         for warning in reserved.warnings:
             log.warning("container %s: %s", owner.name, warning)
         return reserved.publications
+
+    def check(self, spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
+        """What a definition publishes, before it is stored: warnings. InvalidRequest, NotSupported."""
+        networks = [self._intent.networks[item.network] for item in spec.endpoints]
+        wanted = self._wishes(spec, image, networks)
+        if spec.port_bindings and spec.network_mode.kind == "bridge" and not wanted:
+            names = ", ".join(item.name for item in networks)
+            return (f"nothing is published while the container is on no other network than {names}: none reaches out",)
+        return tuple(item.warning for item in wanted if item.warning)
+
+    def _wishes(self, spec: ContainerSpec, image: ImageConfig, networks: Sequence[Network]) -> tuple[Wish, ...]:
+        options = {version: _publishing(networks, version) for version in (4, 6)}
+        first = options[4] or options[6]
+        if first is None:
+            return ()
+        return wishes(
+            spec,
+            image,
+            first,
+            options6=options[6],
+            default=self._config.publish_address,
+            ipv4=options[4] is not None,
+            ipv6=self._ipv6,
+        )
 
     def forget(self, sandbox: Sandbox) -> None:
         """Gives the host ports back that were reserved for it, and of which the keeper was not told."""
@@ -337,9 +350,6 @@ def _relay_of(publication: Publication, pairs: Sequence[tuple[Network, Endpoint]
     return Relay(target=str(target), port=publication.port, limited=publication.limited, sources=publication.sources)
 
 
-def _publishing(pairs: Sequence[tuple[Network, Endpoint]], version: int) -> BridgeOptions | None:
+def _publishing(networks: Sequence[Network], version: int) -> BridgeOptions | None:
     """The options of the network that gives the sandbox its gateway in a family: the one that publishes."""
-    for network, _ in pairs:
-        if gateway_of(network, version):
-            return network.bridge
-    return None
+    return next((network.bridge for network in networks if gateway_of(network, version)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 
 from linkspan.kernel.netlink import Netlink, NetlinkError
 from linkspan.kernel.state import Address, Route
@@ -95,3 +95,12 @@ def entry_of(socket: Netlink, item: Route) -> RouteEntry:
         table=item.table,
         protocol=Route.PROTOCOL,
     )
+
+
+def held_by_host() -> frozenset[IPv4Address | IPv6Address]:
+    """Every address of every interface of the calling thread's namespace. NetlinkError."""
+    socket = Netlink()
+    try:
+        return frozenset(ip_interface(address.decode(body).address).ip for body in socket.dump(address.dump()))
+    finally:
+        socket.close()
