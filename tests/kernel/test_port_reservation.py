@@ -359,9 +359,13 @@ def test_the_host_in_memory_takes_and_refuses_what_the_kernel_does(
             assert [item is None for item in outcomes] in ([True, True], [False, False])
             if outcomes[0] is not None and outcomes[1] is not None:
                 pairs.append((outcomes[0], outcomes[1]))
-            for kind in ("tcp", "udp"):
-                here = holders.in_use(kind, address, 8080, 8081)
-                assert list(here) == list(fake.in_use(kind, address, 8080, 8081))
+            for kind in KINDS:
+                here = set(holders.in_use(kind, address, 8080, 8081))
+                imagined_here = set(fake.in_use(kind, address, 8080, 8081))
+                # Before Linux 6.8, TCP sockets that are bound and do not listen are not told.
+                silent = {port for held, _, port in fake.open.values() if held == "tcp"}
+                assert here <= imagined_here
+                assert imagined_here - here <= (silent if kind == "tcp" else set())
     finally:
         linux.close([real for real, _ in pairs])
 

@@ -7,9 +7,10 @@ translated before they get here, and what is not translated is refused as on any
 Two cases need more (inet_csk_get_port in net/ipv4/inet_connection_sock.c):
 
 - Connections in TIME_WAIT keep a plain bind out for a minute after the program that had them is gone. SO_REUSEADDR
-  gets past them, but a socket that has it is not exclusive, and the bucket of the port remembers it even after the
-  option is taken back. The kernel clears that memory in listen(), so: bind with it, listen, stop listening, take it
-  back. That also gets past idle sockets with SO_REUSEADDR, which can then no longer listen.
+  gets past those of programs that set it too, but a socket that has it is not exclusive, and taking it back is not
+  enough: on Linux 6.1 the port remembers, and others with the option bind and even listen (on 6.18 they do not).
+  listen() makes the port forget, so: bind with it, listen, stop listening, take it back. That also gets past idle
+  sockets with SO_REUSEADDR, which can then no longer listen. Tried on 6.1 and 6.18.
 - A socket that the keeper relays from will listen. It gets SO_REUSEADDR, so that the connections that it leaves in
   TIME_WAIT can be got past later, and listens at once: a listening socket is exclusive, a bound one with the option
   is not. Who connects before the relay is there waits in the queue.
