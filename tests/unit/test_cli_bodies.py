@@ -64,7 +64,7 @@ create -p 8080:80 -p 127.0.0.1:53:53/udp -p 9000-9002:9000-9002 -p 7000-7005:70 
 create --expose 90 --expose 100-102/udp -P busybox
 create -p [fd00::1]::80 -p 127.0.0.1:8000-8002:9000-9002/udp -p 0.0.0.0:7000-7005:70 -p 10-12 busybox
 create -p target=90,published=9000-9010 -p mode=host,target=91-92,published=91-92 --expose 90 busybox
-create --network name=web,link-local-ip=169.254.1.2,ip6=fd00::9,driver-opt=com.docker.network.endpoint.ifname=lan0 busybox
+create --network name=web,link-local-ip=169.254.1.2,ip6=fd00::9,driver-opt=com.docker.network.endpoint.ifname=l0 busybox
 create --network name=web,gw-priority=-1 --network name=other,gw-priority=100,alias=b busybox
 create --network web --link db:database --link cache --dns 9.9.9.9 --add-host=me=host-gateway busybox
 create -p target=80,published=8080,protocol=udp busybox

@@ -255,7 +255,7 @@ class _Reader:
 def read_value(option: Option, value: str) -> Value:
     """The typed value of one occurrence. Raises ValueError."""
     if option.kind == "strings":
-        return [part for part in value.split(",") if part]
+        return [part for part in (values.csv_fields(value) if '"' in value else value.split(",")) if part]
     if option.kind == "filter":
         key, equals, wanted = value.partition("=")
         if not equals:

@@ -6,6 +6,8 @@ import sys
 
 from linkspan.cli.client import filters, segment
 from linkspan.cli.documents import Json, flag, mapping, sequence, text, text_mapping, texts
+from linkspan.cli.driver_options import NETWORK as DRIVER_OPTIONS
+from linkspan.cli.driver_options import words
 from linkspan.cli.failure import DaemonError, Failure
 from linkspan.cli.grammar import Command, Option, Parsed
 from linkspan.cli.human import spaced
@@ -31,7 +33,7 @@ CREATE_OPTIONS = (
     Option("ipv4", "flag", "IPv4 addresses", default=True),
     Option("ipv6", "flag", "IPv6 addresses"),
     Option("label", "list", "Label (key=value)"),
-    Option("opt", "map", "Option for the driver (key=value)", short="o"),
+    Option("opt", "map", "Option for the driver (key=value)", short="o", words=words(DRIVER_OPTIONS)),
     Option("scope", "string", "Scope of the network", words=("local",)),
     Option("subnet", "strings", "Subnet in CIDR form, one for each address family"),
 )

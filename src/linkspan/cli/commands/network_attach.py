@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from linkspan.cli.client import segment
 from linkspan.cli.documents import Json
+from linkspan.cli.driver_options import ENDPOINT as DRIVER_OPTIONS
+from linkspan.cli.driver_options import words
 from linkspan.cli.grammar import Command, Option, Parsed
 from linkspan.cli.network_option import Attachment
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 CONNECT_OPTIONS = (
     Option("alias", "strings", "Another name for the container on this network"),
-    Option("driver-opt", "strings", "Option for the driver (key=value)"),
+    Option("driver-opt", "strings", "Option for the driver (key=value)", words=words(DRIVER_OPTIONS)),
     Option("gw-priority", "int", "The network with the highest one gives the default gateway"),
     Option("ip", "string", "IPv4 address"),
     Option("ip6", "string", "IPv6 address"),
