@@ -14,7 +14,7 @@ from linkspan.kernel.worker import Worker
 
 def planned(worker: Worker, wants: Mapping[Scope, State], names: Mapping[str, str]) -> tuple[PlannedStep, ...]:
     """The steps from what is applied to ``wants``; ``names`` tells how to call a scope's id."""
-    owners = {key: scope for scope, state in wants.items() for key in state}
+    owners = {key: scope for scope, state in wants.items() for key in (*worker.applied(scope), *state)}
     steps = []
     for step in worker.preview(wants):
         kind, identity = owners.get(step.object.key, ("", ""))
