@@ -267,6 +267,14 @@ def test_a_wide_range_has_no_sockets_and_is_compared_with_those_in_use() -> None
         ports.reserve("b", "other", [wide])
 
 
+def test_a_wide_range_that_would_be_relayed_is_not_and_that_is_said() -> None:
+    host = FakeHost()
+    wide = wish(f"8000-{8000 + MOST_HELD}", count=MOST_HELD + 1)
+    with ports_of(host).reserve("a", "web", [wide], relayed=lambda item: item.address == ANY6) as reserved:
+        (warning,) = reserved.warnings
+    assert warning.startswith(f"ports 8000-{8000 + MOST_HELD}/tcp on :: published without a relay")
+
+
 def test_as_many_sockets_as_allowed_and_then_a_warning() -> None:
     host = FakeHost()
     ports = ports_of(host, most_sockets=12)

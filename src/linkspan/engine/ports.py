@@ -225,6 +225,8 @@ class Ports:
                 self._check_unused(item)
                 if item.count <= MOST_HELD:
                     warnings.append(_unheld(item))
+                if relayed(item):
+                    warnings.append(_unrelayed(item))
         except BaseException:
             for descriptors in bound.values():
                 self._sockets.close(descriptors)
@@ -359,4 +361,12 @@ def _unheld(publication: Publication) -> str:
     return (
         f"{where} published without being kept from programs of the host: as many ports are reserved as the daemon's "
         "limit of open files (LimitNOFILE) allows"
+    )
+
+
+def _unrelayed(publication: Publication) -> str:
+    where = spelled(publication.protocol, publication.address, publication.host_port, publication.count)
+    return (
+        f"{where} published without a relay, which needs a reserved socket for each port and takes at most {MOST_HELD} "
+        "of one range: [::1] is not answered, nor IPv6 at all where the container has none"
     )
