@@ -84,6 +84,14 @@ def test_an_address_leads_back_to_its_container(directory: Directory) -> None:
     assert directory.reverse(Client(id="c", name="c", zones=("far",)), "10.0.0.2") is None
 
 
+def test_a_name_too_long_for_the_wire_gives_way_to_the_next(directory: Directory) -> None:
+    names = ("x" * 64, "ba9876543210")
+    directory.put_host("near", Host(id="8", names=names, addresses=("10.0.0.8",), ports=("80/tcp",)))
+    assert directory.reverse(CLIENT, "10.0.0.8") == "ba9876543210.Blue"
+    (service,) = directory.services(CLIENT, "_80._tcp.ba9876543210") or ()
+    assert service.target == "ba9876543210.Blue"
+
+
 def test_an_address_that_moves_belongs_to_the_one_that_came_last(directory: Directory) -> None:
     directory.put_host("near", Host(id="7", names=("new",), addresses=("10.0.0.3",)))
     assert directory.reverse(CLIENT, "10.0.0.3") == "new.Blue"

@@ -211,6 +211,8 @@ def test_what_does_not_exist_lives_as_its_zone_says_and_without_a_word_not_at_al
     data = asked("no.example")
     assert reply.parse_reply(answered(data, f"rcode NXDOMAIN\n{authority}")).life == 77
     assert reply.parse_reply(answered(data, authority)).life == 77
+    chain = ";ANSWER\nno.example. 300 IN CNAME b.example."
+    assert reply.parse_reply(answered(data, f"{chain}\n{authority}")).life == 77
     assert reply.parse_reply(answered(data, "rcode NXDOMAIN")).life is None
     assert reply.parse_reply(answered(data, "rcode SERVFAIL")).life is None
 

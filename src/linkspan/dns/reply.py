@@ -49,7 +49,7 @@ def parse_reply(data: bytes) -> Reply:
     at = wire.skip_name(data, HEADER.size) + wire.TAIL.size
     code = flags & wire.CODE
     ttls: list[int] = []
-    shortest, negative = LONGEST_LIFE, None
+    shortest, told_so = LONGEST_LIFE, False
     total = answers + authorities + additional
     for number in range(total):
         start, at = at, wire.skip_name(data, at)
@@ -70,12 +70,13 @@ def parse_reply(data: bytes) -> Reply:
         shortest = min(shortest, life)
         ttls.append(body - 6)
         if kind == wire.SOA and answers <= number < answers + authorities and length >= 4:
-            negative = min(life, int.from_bytes(data[at - 4 : at]))
+            # What is missing at the end of a chain of CNAMEs lives no longer than what is missing at once.
+            shortest, told_so = min(shortest, int.from_bytes(data[at - 4 : at])), True
     if at != len(data):
         raise Malformed(None)
     keep: int | None
     if code == wire.NXDOMAIN or (code == wire.NOERROR and not answers):
-        keep = None if negative is None else min(negative, shortest)
+        keep = shortest if told_so else None
     else:
         keep = shortest if code == wire.NOERROR else None
     truncated = bool(flags & wire.TC)

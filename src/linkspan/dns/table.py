@@ -16,6 +16,7 @@ import msgspec
 
 from linkspan.dns.names import Client, Host, Zone
 from linkspan.dns.services import SERVICES
+from linkspan.dns.wire import encode_name
 
 LOOPBACK: Final = {4: b"\x7f\0\0\1", 6: b"\0" * 15 + b"\1"}
 """What ``localhost`` and all below it mean (RFC 6761 section 6.3), packed, by version."""
@@ -175,11 +176,11 @@ class Directory:
         for zone in client.zones:
             table = self.tables.get(zone, EMPTY)
             for host in table.addresses.get(address, ()):
-                if host.names:
-                    return f"{host.names[0]}.{table.name}" if table.name else host.names[0]
+                if name := full_name(host, table.name):
+                    return name
         for host in client.extra:
-            if address in host.addresses and host.names:
-                return host.names[0]
+            if address in host.addresses and (name := full_name(host, "")):
+                return name
         return None
 
     def services(self, client: Client, name: str) -> tuple[Service, ...] | None:
@@ -190,8 +191,8 @@ class Directory:
             return None
         places = []
         for host, network in found:
-            if wanted in host.ports and host.names:
-                target = f"{host.names[0]}.{network}" if network else host.names[0]
+            target = full_name(host, network)
+            if wanted in host.ports and target:
                 port = int(wanted.partition("/")[0])
                 places.append(Service(port, target, (*packed_addresses(host, 4), *packed_addresses(host, 6))))
         return tuple(places)
@@ -200,6 +201,15 @@ class Directory:
 def plain(name: str) -> str:
     """A name as tables know it."""
     return name.lower().removesuffix(".")
+
+
+def full_name(host: Host, network: str) -> str | None:
+    """A host's first name that the wire can carry (a container may be called by more than 63 characters)."""
+    for name in host.names:
+        full = f"{name}.{network}" if network else name
+        if encode_name(full) is not None:
+            return full
+    return None
 
 
 def is_localhost(name: str) -> bool:
