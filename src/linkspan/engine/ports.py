@@ -108,6 +108,7 @@ class Ports:
         sandbox has already it keeps.
         """
         holding = self._holdings.setdefault(sandbox_id, _Holding(name))
+        holding.name = name
         before = len(holding.entries)
         reserved = Reserved(self._sockets)
         chosen: dict[int, tuple[Publication, ...]] = {}
