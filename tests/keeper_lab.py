@@ -7,9 +7,10 @@ import contextlib
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -125,15 +126,27 @@ def is_running(pid: int) -> bool:
     return False
 
 
-def soon(true: object, seconds: float = 5.0) -> bool:
+def soon(true: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Whether a condition comes true in time."""
-    assert callable(true)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if true():
             return True
         time.sleep(0.01)
     return False
+
+
+def canary(namespace: int, name: str = "canary") -> Callable[[], bool]:
+    """Puts one end of a veth pair into a namespace: it goes with it, and the other end here tells. Has it gone?"""
+    path = f"/proc/{os.getpid()}/fd/{namespace}"
+    words = f"ip link add {name} type veth peer name inside netns {path}".split()
+    subprocess.run(words, check=True)
+
+    def gone() -> bool:
+        return name not in {link for _, link in socket.if_nameindex()}
+
+    assert not gone()
+    return gone
 
 
 @contextmanager
