@@ -108,7 +108,6 @@ class Ports:
         sandbox has already it keeps.
         """
         holding = self._holdings.setdefault(sandbox_id, _Holding(name))
-        holding.name = name
         before = len(holding.entries)
         reserved = Reserved(self._sockets)
         chosen: dict[int, tuple[Publication, ...]] = {}
@@ -124,6 +123,7 @@ class Ports:
             if not holding.entries:
                 del self._holdings[sandbox_id]
             raise
+        holding.name = name
         return reserved
 
     def adopt(
