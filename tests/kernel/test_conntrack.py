@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from linkspan.kernel.conntrack import Conntrack
+from linkspan.kernel.conntrack import Change, Conntrack
 from linkspan.kernel.wire import conntrack as codec
 from namespaces import Namespace
 
@@ -213,6 +213,27 @@ def test_each_port_of_a_range_belongs_to_its_own_target_port(lab: Lab) -> None:
     assert purge(UDP, address, 6000, 2, target=target, target_port=100) == 0, "both go where they should"
     assert purge(UDP, address, 6000, 3, target=target, target_port=100) == 1, "6002 was the host's"
     assert lab.conntrack.purge_target(UDP, address, 6000, 4, target=target, target_port=100) == 3
+    for talker in talkers:
+        talker.close()
+
+
+def test_several_changes_are_purged_together(lab: Lab) -> None:
+    talkers = [Talker(lab, 4, HOST[4], 6000), Talker(lab, 4, SECOND[4], 6001), Talker(lab, 6, HOST[6], 6002)]
+    with ear_in(lab.box, 4, OLD[4], 100) as ear:
+        for talker in talkers:
+            talker.reaches(ear)
+    assert (
+        lab.conntrack.purge(
+            [
+                Change(protocol=UDP, address=ip_address(HOST[4]), first=6000, target=ip_address(OLD[4]), target_port=1),
+                Change(protocol=UDP, address=ip_address(ANYWHERE[4]), first=6001, target=ip_address(OLD[4])),
+                Change(protocol=UDP, address=ip_address(ANYWHERE[6]), first=6002, target=ip_address(OLD[6])),
+                Change(protocol=UDP, address=ip_address(HOST[4]), first=6001, target=ip_address(OLD[4])),
+            ]
+        )
+        == 3
+    )
+    assert lab.conntrack.purge([]) == 0
     for talker in talkers:
         talker.close()
 

@@ -11,7 +11,7 @@ from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 
 from linkspan.kernel.wire import conntrack, sockets
 from linkspan.kernel.wire.conntrack import Flow, Tuple
-from linkspan.kernel.wire.message import AF_INET6, Request, attributes, number_of
+from linkspan.kernel.wire.message import AF_INET6, Request, attribute, attributes, number_of
 
 FLOW4 = Flow(
     original=Tuple(
@@ -64,6 +64,15 @@ def read_by_pyroute2(request: Request) -> nlmsg:
 @pytest.mark.parametrize("flow", [FLOW4, FLOW6], ids=["v4", "v6"])
 def test_a_connection_is_read_as_it_was_written(flow: Flow) -> None:
     assert conntrack.decode(listed(flow)) == flow
+
+
+@pytest.mark.parametrize("flow", [FLOW4, FLOW6], ids=["v4", "v6"])
+def test_the_dialled_port_is_read_without_decoding_and_with(flow: Flow) -> None:
+    body = listed(flow)
+    assert conntrack.dialled_port(body) == flow.original.destination_port
+    moved = body[:4] + attribute(conntrack.CTA_ZONE, b"\0\7") + body[4:]
+    assert conntrack.dialled_port(moved) == flow.original.destination_port, "another order of attributes"
+    assert conntrack.dialled_port(conntrack.header(4)) == 0
 
 
 def test_pyroute2_reads_the_tuple_that_we_delete() -> None:

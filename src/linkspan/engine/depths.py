@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from linkspan.engine.services import Depths, Flows
-from linkspan.kernel.conntrack import Conntrack
+from linkspan.kernel.conntrack import Change, Conntrack
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.worker import Worker
 from linkspan.plan.ports import PROTOCOLS
@@ -36,7 +37,8 @@ class KernelDepths:
         return await self._worker.call(self._kernel.namespace_fd, namespace)
 
     async def _announce(self, namespace: str, interface: str, addresses: Sequence[str], mac: str) -> None:
-        await self._worker.call(self._kernel.announce, namespace, interface, addresses, mac)
+        # Not on the kernel thread: closing a packet socket waits for every CPU, 10 ms and more on a busy machine.
+        await asyncio.to_thread(self._kernel.announce, namespace, interface, addresses, mac)
 
     async def _purge(self, flows: Sequence[Flows]) -> None:
         await self._worker.call(self._purge_now, flows)
@@ -44,11 +46,16 @@ class KernelDepths:
     def _purge_now(self, flows: Sequence[Flows]) -> None:
         if self._tracking is None:
             self._tracking = Conntrack()
-        for item in flows:
-            wanted = item.publication
-            number = int(PROTOCOLS[wanted.protocol])
-            place = (number, wanted.address, wanted.host_port, wanted.count)
-            if not item.gone:
-                self._tracking.purge_published(*place, target=item.target, target_port=wanted.port)
-            elif item.target is not None:
-                self._tracking.purge_target(*place, target=item.target, target_port=wanted.port)
+        self._tracking.purge(
+            Change(
+                protocol=int(PROTOCOLS[item.publication.protocol]),
+                address=item.publication.address,
+                first=item.publication.host_port,
+                count=item.publication.count,
+                target=item.target,
+                target_port=item.publication.port,
+                gone=item.gone,
+            )
+            for item in flows
+            if item.target is not None or not item.gone
+        )

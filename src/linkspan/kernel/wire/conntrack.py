@@ -29,6 +29,7 @@ CTNETLINK = 1 << 8
 CT_NEW = CTNETLINK | 0
 CT_GET = CTNETLINK | 1
 CT_DELETE = CTNETLINK | 2
+CT_GET_STATS = CTNETLINK | 5
 
 CTA_TUPLE_ORIG = 1
 CTA_TUPLE_REPLY = 2
@@ -45,6 +46,8 @@ CTA_PROTO_NUM = 1
 CTA_PROTO_SRC_PORT = 2
 CTA_PROTO_DST_PORT = 3
 
+CTA_STATS_GLOBAL_ENTRIES = 1
+
 CTA_FILTER_ORIG_FLAGS = 1
 CTA_FILTER_REPLY_FLAGS = 2
 FILTER_PROTOCOL = 1 << 3
@@ -53,6 +56,10 @@ FILTER_DESTINATION_PORT = 1 << 5
 
 NFGENMSG = struct.Struct("!BBH")
 PORT = struct.Struct("!H")
+ENTRIES = struct.Struct("!I")
+PORT_ATTRIBUTE = struct.Struct("=HH")
+PORT_PLACE = {AF_INET: 48, AF_INET6: 72}
+"""Where the kernel puts the dialled port of the original tuple, from the start of a listed connection."""
 FAMILIES = {4: AF_INET, 6: AF_INET6}
 
 Address = IPv4Address | IPv6Address
@@ -91,6 +98,33 @@ def decode(body: bytes) -> Flow | None:
         id=found.get(CTA_ID, b""),
         zone=found.get(CTA_ZONE, b""),
     )
+
+
+def dialled_port(body: bytes) -> int:
+    """The destination port of a listed connection's original tuple, 0 where there is none.
+
+    In a large table nearly all connections are somebody else's. A whole ``decode`` takes 30 times as long, so the port
+    is read where the kernel always puts it; what looks otherwise there is decoded.
+    """
+    place = PORT_PLACE.get(body[0], 0)
+    if place and len(body) >= place + 6:
+        length, kind = PORT_ATTRIBUTE.unpack_from(body, place)
+        if (length, kind) == (6, CTA_PROTO_DST_PORT):
+            port: int = PORT.unpack_from(body, place + 4)[0]
+            return port
+    flow = decode(body)
+    return flow.original.destination_port if flow else 0
+
+
+def statistics() -> Request:
+    """Asks how many connections are tracked; ``entries`` reads the answer."""
+    return Request(CT_GET_STATS, 0, NFGENMSG.pack(0, 0, 0))
+
+
+def entries(body: bytes) -> int:
+    """How many connections are tracked."""
+    result: int = ENTRIES.unpack_from(attributes(body[4:])[CTA_STATS_GLOBAL_ENTRIES])[0]
+    return result
 
 
 def tuple_of(data: bytes) -> Tuple:
