@@ -15,7 +15,7 @@ import pytest
 
 import frames
 from frames import ALL_NODES_MAC, BROADCAST, ethernet, neighbour, option
-from linkspan.kernel import netns, sysctls
+from linkspan.kernel import drops, netns, sysctls
 from linkspan.kernel.diff import diff
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.state import Facts, State, state_of
@@ -247,7 +247,7 @@ def test_a_forged_frame_arrives_nowhere_and_is_counted(lab: Lab) -> None:
         assert not lab.arrives(frame), what
         expected[reason] = expected.get(reason, 0) + 1
         assert lab.refused() == expected, what
-    assert set(expected) == set(spoofing.REASONS)
+    assert set(expected) == set(spoofing.REASONS) == set(drops.REASONS)
 
 
 def test_honest_frames_arrive_and_are_not_counted(lab: Lab) -> None:

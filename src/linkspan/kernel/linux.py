@@ -347,7 +347,10 @@ class LinuxKernel:
         return self._spares.open_resolver(namespace, port)
 
     def announce(self, namespace: str, link_name: str, addresses_of: Iterable[str], mac: str) -> None:
-        """Tells the neighbours where addresses are now (gratuitous ARP, unsolicited NA). OSError, ValueError."""
+        """Tells the neighbours where addresses are now (gratuitous ARP, unsolicited NA). OSError, ValueError.
+
+        For any thread, and better not the kernel thread: see ``announce.send``.
+        """
         with self._inside(namespace):
             announce.send(link_name, [ip_interface(text).ip for text in addresses_of], mac)
 
