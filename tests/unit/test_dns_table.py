@@ -108,6 +108,17 @@ def test_a_host_put_again_has_only_its_new_names(directory: Directory) -> None:
     assert directory.reverse(CLIENT, "10.0.0.3") is None
 
 
+def test_many_changes_at_once_are_as_good_as_one_by_one(directory: Directory) -> None:
+    more = [Host(id=str(number), names=(f"m{number}",), addresses=(f"10.3.0.{number}",)) for number in range(10, 20)]
+    before = directory.generation
+    directory.put_hosts([*(("near", host) for host in more), ("far", more[0]), ("near", more[0])])
+    assert directory.generation == before + 2
+    assert found(directory, "m10.red.team") == ["10.3.0.10"]
+    directory.drop_hosts([("near", host.id) for host in more[1:]] + [("nowhere", "1"), ("near", "no such host")])
+    assert found(directory, "m10.blue") == ["10.3.0.10"]
+    assert found(directory, "m11") is None
+
+
 def test_a_renamed_network_is_known_under_its_new_name_alone(directory: Directory) -> None:
     directory.put_zone(Zone(id="near", name="green", hosts=(WEB,)))
     assert found(directory, "web.green") == ["10.0.0.2"]

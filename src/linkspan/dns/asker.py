@@ -65,7 +65,7 @@ class Asker:
         self.rendered_bytes = 0
 
     def change(self, client: Client, open_socket: OpenSocket | None) -> None:
-        """Another view for the same sandbox. The generation of none makes the rendered answers old."""
+        """Another view for the same sandbox; a generation that never was makes its rendered answers old."""
         self.client, self.scope, self.generation = client, scope_of(client), -1
         self.open_socket = open_socket or self.open_socket
 

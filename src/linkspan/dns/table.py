@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -76,36 +76,32 @@ def insert(names: dict[str, tuple[Host, ...]], addresses: dict[str, tuple[Host, 
         addresses[address] = here if present is None else here + present
 
 
-def with_host(table: Table, host: Host) -> Table:
-    """The table with one more host, or with another of the same id."""
-    if host.id in table.hosts:
-        table = without_host(table, host.id)
-    names, addresses = dict(table.names), dict(table.addresses)
-    insert(names, addresses, host)
-    return Table(table.name, {**table.hosts, host.id: host}, names, addresses)
-
-
-def without_host(table: Table, host_id: str) -> Table:
-    """The table without a host; absence is success."""
-    gone = table.hosts.get(host_id)
-    if gone is None:
-        return table
-    hosts = dict(table.hosts)
-    del hosts[host_id]
-    names = less(table.names, {name.lower() for name in gone.names}, gone)
-    return Table(table.name, hosts, names, less(table.addresses, set(gone.addresses), gone))
-
-
-def less(index: Mapping[str, tuple[Host, ...]], keys: Iterable[str], gone: Host) -> dict[str, tuple[Host, ...]]:
-    """An index without one host under these keys."""
-    changed = dict(index)
+def remove(index: dict[str, tuple[Host, ...]], keys: Iterable[str], gone: Host) -> None:
     for key in keys:
-        left = tuple(host for host in changed[key] if host is not gone)
+        left = tuple(host for host in index[key] if host is not gone)
         if left:
-            changed[key] = left
+            index[key] = left
         else:
-            del changed[key]
-    return changed
+            del index[key]
+
+
+def changed(table: Table, put: Iterable[Host] = (), drop: Iterable[str] = ()) -> Table:
+    """The table with these hosts, each in the place of one with its id, and without those ids (absence is success)."""
+    hosts, names, addresses = dict(table.hosts), dict(table.names), dict(table.addresses)
+
+    def take_out(host_id: str) -> None:
+        gone = hosts.pop(host_id, None)
+        if gone is not None:
+            remove(names, {name.lower() for name in gone.names}, gone)
+            remove(addresses, set(gone.addresses), gone)
+
+    for host_id in drop:
+        take_out(host_id)
+    for host in put:
+        take_out(host.id)
+        hosts[host.id] = host
+        insert(names, addresses, host)
+    return Table(table.name, hosts, names, addresses)
 
 
 class Directory:
@@ -126,13 +122,22 @@ class Directory:
 
     def put_host(self, zone_id: str, host: Host) -> None:
         """Adds a host or replaces the one with its id. A zone that was not put is unnamed until it is."""
-        self.swap(zone_id, with_host(self.tables.get(zone_id, EMPTY), host))
+        self.put_hosts([(zone_id, host)])
 
     def drop_host(self, zone_id: str, host_id: str) -> None:
         """Absence of host or zone is success."""
-        table = self.tables.get(zone_id)
-        if table is not None and host_id in table.hosts:
-            self.swap(zone_id, without_host(table, host_id))
+        self.drop_hosts([(zone_id, host_id)])
+
+    def put_hosts(self, hosts: Iterable[tuple[str, Host]]) -> None:
+        """Adds or replaces hosts of several zones (zone id, host): each zone's table is made anew once."""
+        for zone_id, put in grouped(hosts).items():
+            self.swap(zone_id, changed(self.tables.get(zone_id, EMPTY), put=put))
+
+    def drop_hosts(self, hosts: Iterable[tuple[str, str]]) -> None:
+        """Takes hosts out of several zones (zone id, host id). Absence is success."""
+        for zone_id, drop in grouped(hosts).items():
+            if zone_id in self.tables:
+                self.swap(zone_id, changed(self.tables[zone_id], drop=drop))
 
     def swap(self, zone_id: str, table: Table) -> None:
         self.tables[zone_id] = table
@@ -196,6 +201,17 @@ class Directory:
                 port = int(wanted.partition("/")[0])
                 places.append(Service(port, target, (*packed_addresses(host, 4), *packed_addresses(host, 6))))
         return tuple(places)
+
+
+T = TypeVar("T")
+
+
+def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """What belongs to each key, in order."""
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def plain(name: str) -> str:
