@@ -311,6 +311,7 @@ class Services:
 
     async def renamed(self, sandbox: Sandbox, before: str) -> None:
         """Its owner has another name now."""
+        self._ports.rename(sandbox.id, sandbox.owner_name)
         await self._keeper.put_hosts(self._naming.hosts(sandbox, self._intent.endpoints_in(sandbox.id)))
         if sandbox.resolver_port and sandbox.id in self._keeper.served():
             await self._keeper.put_client(self._naming.client(sandbox))
