@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from types import MappingProxyType
 
 import msgspec
 
@@ -34,8 +35,12 @@ def network(
     masquerade: bool = True,
     inter_container: bool = True,
     mtu: int = 0,
+    change: Mapping[str, object] = MappingProxyType({}),
 ) -> Network:
-    """A bridge network whose id is one digit repeated; the gateway is the first address of each subnet."""
+    """A bridge network whose id is one digit repeated; the gateway is the first address of each subnet.
+
+    ``change`` holds more fields of BridgeOptions.
+    """
     blocks = [ip_network(text) for text in subnets]
     identity = digit * 64
     return Network(
@@ -47,11 +52,14 @@ def network(
         enable_ipv4=any(block.version == 4 for block in blocks),
         enable_ipv6=any(block.version == 6 for block in blocks),
         internal=internal,
-        bridge=BridgeOptions(
-            bridge_name="linkspan0" if name == "bridge" else f"br-{identity[:12]}",
-            masquerade=masquerade,
-            inter_container=inter_container,
-            mtu=mtu,
+        bridge=msgspec.structs.replace(
+            BridgeOptions(
+                bridge_name="linkspan0" if name == "bridge" else f"br-{identity[:12]}",
+                masquerade=masquerade,
+                inter_container=inter_container,
+                mtu=mtu,
+            ),
+            **change,
         ),
     )
 
