@@ -265,7 +265,7 @@ BAD_WISHES = [
     ("--mac-address", "01:00:5e:00:00:01", 400, "01:00:5e:00:00:01"),
     ("--mac-address", "00:00:00:00:00:00", 400, "00:00:00:00:00:00"),
     ("--alias", "not valid", 400, "not valid"),
-    ("--link", "peer:db", 501, "a link to peer"),
+    ("--link", "peer:db", 404, "No such container: peer"),
     ("--link-local-ip", "10.52.0.9", 400, "10.52.0.9 is no link-local address"),
     ("--link-local-ip", "fe80::9%eth0", 400, "fe80::9%eth0 names an interface"),
     ("--driver-opt", "com.docker.network.endpoint.sysctl=x", 400, "com.docker.network.endpoint.sysctls?"),

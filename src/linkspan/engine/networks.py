@@ -17,6 +17,7 @@ from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
 from linkspan.engine.intent import Intent
+from linkspan.engine.naming import split_link
 from linkspan.engine.planned import planned
 from linkspan.engine.previews import Previews
 from linkspan.engine.sandboxes import Sandboxes
@@ -245,6 +246,8 @@ class Networks:
         if network.id == self._coming:
             raise NotFound(f"network {network.name} not found: it is being created", remedy="try again")
         check_wishes(network, request)
+        for text in request.links:
+            self._intent.container(split_link(text)[0])
         return msgspec.structs.replace(request, network=network.id)
 
     def _check_joinable(self, network: Network, container: Container) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linkspan.errors import InvalidRequest, NotSupported
+from linkspan.errors import InvalidRequest
 from linkspan.model.endpoint import EndpointOptions, EndpointRequest
 from linkspan.model.endpoint_options import INTERFACE, SYSCTLS, endpoint_options
 from linkspan.model.link_local import link_local_address
@@ -15,14 +15,13 @@ DISABLING_IPV6 = "net/ipv6/conf/IFNAME/disable_ipv6"
 
 
 def check_wishes(network: Network, request: EndpointRequest) -> None:
-    """InvalidRequest for what that network never gives, NotSupported for what is not built yet.
+    """InvalidRequest for what that network never gives.
 
     Whether its addresses can be had is for the address book to say.
     """
     options = endpoint_options(request.driver_options)
     for name in request.aliases:
         alias(name)
-    refuse_links(request.links)
     _check_link_local(network, request.link_local)
     _check_options(network, options)
     has_address = request.ipv4 is not None or request.ipv6 is not None
@@ -39,15 +38,6 @@ def check_wishes(network: Network, request: EndpointRequest) -> None:
         raise InvalidRequest(
             "network-scoped alias is supported only for containers in user defined networks",
             remedy="create a network and use that",
-        )
-
-
-def refuse_links(links: Sequence[str]) -> None:
-    """Links between containers are not built yet: refused rather than silently left out."""
-    if links:
-        raise NotSupported(
-            f"a link to {links[0].partition(':')[0]} is not possible in this version",
-            remedy="leave out --link and reach the container by its address",
         )
 
 
