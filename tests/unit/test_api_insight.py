@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import msgspec
 import pytest
 
+from linkspan.api.wire.events import event
 from linkspan.dns.names import Figures
 from linkspan.insight.views import DriftEntry, DriftReport, Exposure, Finding, ForeignRule, Repaired
+from linkspan.model.event import Event
 from raw_http import Served, serving
 
 
@@ -187,3 +190,18 @@ def test_a_plan_of_a_connect_needs_the_container_s_name() -> None:
             assert (reply.status, "Container is empty" in reply.message) == (400, True)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["network", "daemon"])
+@pytest.mark.parametrize("action", ["repair", "drift"])
+def test_what_healing_did_is_an_event_as_any_other(kind: Literal["network", "daemon"], action: str) -> None:
+    attributes = {"name": "web", "object": "bridge br-1", "cause": "nft (pid 7)"}
+    shown = event(Event(kind=kind, action=action, id="f" * 64, attributes=attributes, time=1_700_000_000_000_000_001))
+    assert shown == {
+        "Type": kind,
+        "Action": action,
+        "Actor": {"ID": "f" * 64, "Attributes": attributes},
+        "scope": "local",
+        "time": 1_700_000_000,
+        "timeNano": 1_700_000_000_000_000_001,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import msgspec
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from linkspan.api.messages import JSON_LIMIT
 from linkspan.api.versions import NEWEST
 from linkspan.api.wire import containers, ports
-from linkspan.api.wire.container_types import ContainerCreate, HostPort
+from linkspan.api.wire.container_create import container_spec
+from linkspan.api.wire.container_types import ContainerCreate, HostConfig, HostPort
 from linkspan.api.wire.decoding import decode
 from linkspan.engine.views import AttachedNetwork, ContainerView
 from linkspan.errors import InvalidRequest, LinkspanError, NotSupported
@@ -90,6 +91,41 @@ def test_sctp_may_be_exposed_and_not_published() -> None:
     assert ports.exposed({"80/sctp": {}, "90-91/udp": {}, "80": {}}) == ("80/sctp", "90/udp", "91/udp", "80/tcp")
     with pytest.raises(NotSupported, match="port 80/sctp cannot be published; only tcp and udp ports can be"):
         ports.bindings({"80/sctp": [HostPort()]})
+
+
+def asked(*published: str, everything: bool = False, **labels: str) -> tuple[ContainerSpec, tuple[str, ...]]:
+    bindings = {port: [HostPort(host_port="8080")] for port in published}
+    host = HostConfig(port_bindings=bindings, publish_all_ports=everything)
+    return container_spec(ContainerCreate(image="busybox", labels=labels, host_config=host))
+
+
+def test_labels_say_who_may_come() -> None:
+    labels = {"linkspan.publish-from": "10.0.0.0/8,fd00::/8", "linkspan.publish-from.53/udp": "192.0.2.1"}
+    spec, warnings = asked("80/tcp", "53/udp", **labels)
+    assert warnings == ()
+    assert spec.labels == labels
+    assert spec.publish_sources == {
+        "": (ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        "53/udp": (ip_network("192.0.2.1/32"),),
+    }
+
+
+def test_an_allow_list_for_a_port_that_is_not_published_is_refused() -> None:
+    labels = {"linkspan.publish-from.8080/tcp": "10.0.0.0/8"}
+    with pytest.raises(InvalidRequest) as caught:
+        asked("80/tcp", **labels)
+    assert str(caught.value) == (
+        "sources are limited for port 8080/tcp, which is not published; name the container's port, not the host's"
+    )
+    assert asked("80/tcp", everything=True, **labels)[1] == ()  # the image may expose it
+
+
+def test_an_allow_list_without_any_published_port_gets_a_warning() -> None:
+    assert asked(**{"linkspan.publish-from": "10.0.0.0/8"})[1] == (
+        "limited sources have no effect: no port is published",
+    )
+    with pytest.raises(InvalidRequest, match="is not a network"):
+        asked("80/tcp", **{"linkspan.publish-from": "somewhere"})
 
 
 def test_all_ports_of_one_address_fit_into_a_body() -> None:

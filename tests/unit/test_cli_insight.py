@@ -235,7 +235,7 @@ def test_a_network_is_summed_up(daemon: FakeDaemon, typed: Typed) -> None:
             "Id": "f" * 64,
             "Driver": "bridge",
             "Internal": True,
-            "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]},
+            "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}, {"Subnet": "fd00::/64"}]},
             "Options": {"linkspan.anti_spoofing": "false"},
             "Labels": {"tier": "front"},
         },
@@ -245,7 +245,10 @@ def test_a_network_is_summed_up(daemon: FakeDaemon, typed: Typed) -> None:
         {
             "Interface": "br-ffffffffffff",
             "Drifted": True,
-            "Usage": [{"Subnet": "172.18.0.0/16", "Capacity": 65533, "InUse": 1}],
+            "Usage": [
+                {"Subnet": "172.18.0.0/16", "Capacity": 65533, "InUse": 1},
+                {"Subnet": "fd00::/64", "Capacity": 2**64 - 2, "InUse": 1},
+            ],
             "Members": [
                 {
                     "Name": "web",
@@ -265,7 +268,8 @@ def test_a_network_is_summed_up(daemon: FakeDaemon, typed: Typed) -> None:
         "driver   bridge",
         "status   drifted: repairs of it were undone; see linkspan drift",
         "bridge   br-ffffffffffff",
-        "subnet   172.18.0.0/16, gateway 172.18.0.1, 1 of 65533 addresses in use",
+        "subnet   172.18.0.0/16, gateway 172.18.0.1, 1 of 65533 in use",
+        "subnet   fd00::/64, 1 in use",
         "internal   yes",
         "option   linkspan.anti_spoofing=false",
         "label   tier=front",

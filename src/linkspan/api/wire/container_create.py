@@ -85,6 +85,10 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
         links=tuple(host.links),
         publish_sources=publish_sources(create.labels),
     )
+    if mode.kind == "bridge" and not spec.publish_all:
+        ports.check_sources(spec.publish_sources, spec.port_bindings)
+        if spec.publish_sources and not spec.port_bindings:
+            warnings.append("limited sources have no effect: no port is published")
     if mode.kind == "host" and (spec.port_bindings or spec.publish_all):
         warnings.append("Published ports are discarded when using host network mode")
     return spec, tuple(warnings)

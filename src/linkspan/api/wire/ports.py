@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
@@ -44,6 +45,17 @@ def bindings(published: dict[str, list[HostPort]]) -> tuple[PortBinding, ...]:
                 PortBinding(port=port, protocol=protocol, host_ip=address, host_port=place.host_port) for port in span
             ]
     return tuple(found)
+
+
+def check_sources(sources: Mapping[str, object], published: Iterable[PortBinding]) -> None:
+    """InvalidRequest where sources are limited for a port that is not published: an allow-list in vain is a hole."""
+    ports = {f"{each.port}/{each.protocol}" for each in published}
+    for port in sources:
+        if port and port not in ports:
+            raise InvalidRequest(
+                f"sources are limited for port {port}, which is not published",
+                remedy="name the container's port, not the host's",
+            )
 
 
 def _ports(text: str) -> tuple[range, Protocol]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from linkspan.cli.call import Call
 
 LABEL_WIDTH = 12
+COUNTLESS = 1 << 32
+"""Nobody wants to read how many addresses an IPv6 subnet has."""
 
 
 def show_network(call: Call) -> int:
@@ -75,7 +77,8 @@ def _pool(pool: Json, usage: list[Json]) -> str:
         shown += f", range {text(pool, 'IPRange')}"
     for each in usage:
         if text(each, "Subnet") == text(pool, "Subnet"):
-            shown += f", {number(each, 'InUse')} of {number(each, 'Capacity')} addresses in use"
+            capacity = number(each, "Capacity")
+            shown += f", {number(each, 'InUse')}{f' of {capacity}' if capacity < COUNTLESS else ''} in use"
     return shown
 
 
