@@ -124,6 +124,21 @@ def test_dockers_policy_is_lifted_in_the_chain_for_users(here: Namespace) -> Non
     assert found() == ()
 
 
+def test_states_of_connections_in_iptables_rules_are_understood(here: Namespace) -> None:
+    shell(f"""
+iptables -P FORWARD DROP
+iptables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -A FORWARD -i {BRIDGE} -m conntrack --ctstate NEW -j ACCEPT
+iptables -A FORWARD -o {BRIDGE} -m conntrack --ctstate ESTABLISHED -j ACCEPT
+""")
+    assert the_one().directions == ("in",), "new connections may leave, and only answers come back"
+
+
+def test_tables_that_only_translate_are_not_read(here: Namespace) -> None:
+    shell("iptables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1")
+    assert read().chains == ()
+
+
 def test_plain_iptables_of_both_families_is_told_apart(here: Namespace) -> None:
     shell("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
     assert [(item.owner, item.versions) for item in found()] == [("iptables", (4,)), ("iptables", (6,))]

@@ -9,14 +9,15 @@ Rules of the old iptables (xtables) are not in nftables' sight: of them the tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 import msgspec
 
 from linkspan.kernel import xtables
 from linkspan.kernel.nft import Nft
-from linkspan.kernel.passage import Chain, Packet, Rule, Ruleset, Stop, stops
+from linkspan.kernel.passage import Chain, Expression, Packet, Rule, Ruleset, Stop, stops
 from linkspan.kernel.tables import TABLE_NAME
 
 Owner = Literal["ufw", "firewalld", "docker", "iptables", "nftables"]
@@ -27,6 +28,12 @@ IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 OLD = "filter (legacy)"
 """What we call the table filter of the old iptables."""
 INTERFACE_SETS = ("ifname", "iface_index")
+
+
+STATE_EXTENSIONS = ("conntrack", "state")
+STATES = re.compile(r"\bct state ([a-z,]+)")
+
+Listing = Sequence[tuple[str, dict[str, object]]]
 
 
 class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,22 +54,53 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(nft: Nft) -> Ruleset:
     """All chains that are not ours, of the namespace in which ``nft`` was made. NftError, OSError."""
-    chains: dict[tuple[str, str, str], Chain] = {}
-    rules: dict[tuple[str, str, str], list[Rule]] = {}
+    chains: list[Chain] = []
     interfaces: dict[tuple[str, str, str], tuple[str, ...]] = {}
-    for family, table in nft.tables():
-        if table == TABLE_NAME or family not in FAMILIES:
-            continue
-        for kind, part in nft.table(family, table, elements=False):
-            if kind == "chain":
-                chains[(family, table, str(part["name"]))] = chain_of(part)
-            elif kind == "rule":
-                rules.setdefault((family, table, str(part["chain"])), []).append(rule_of(part))
-            elif kind == "set" and part.get("type") in INTERFACE_SETS:
+    for family, table in filtering_tables(nft):
+        listing = nft.table(family, table, elements=False)
+        chains += with_rules(listing, states_in(nft, family, table) if has_states(listing) else {})
+        for kind, part in listing:
+            if kind == "set" and part.get("type") in INTERFACE_SETS:
                 name = str(part["name"])
                 interfaces[(family, table, name)] = names_in(nft.set(family, table, name))
-    complete = [msgspec.structs.replace(item, rules=tuple(rules.get(key, ()))) for key, item in chains.items()]
-    return Ruleset(chains=(*complete, *old_chains()), interfaces=interfaces)
+    return Ruleset(chains=(*chains, *old_chains()), interfaces=interfaces)
+
+
+def filtering_tables(nft: Nft) -> list[tuple[str, str]]:
+    """Foreign tables that filter IP packets at all: those that only translate may hold thousands of rules."""
+    found = {
+        (str(part["family"]), str(part["table"])): None
+        for part in nft.chains()
+        if part.get("type") == "filter" and part["family"] in FAMILIES and part["table"] != TABLE_NAME
+    }
+    return list(found)
+
+
+def with_rules(listing: Listing, states: Mapping[int, list[str]]) -> list[Chain]:
+    """The chains of one table as listed, with their rules."""
+    rules: dict[str, list[Rule]] = {}
+    for kind, part in listing:
+        if kind == "rule":
+            rules.setdefault(str(part["chain"]), []).append(rule_of(part, states))
+    chains = [chain_of(part) for kind, part in listing if kind == "chain"]
+    return [msgspec.structs.replace(item, rules=tuple(rules.get(item.name, ()))) for item in chains]
+
+
+def has_states(listing: Listing) -> bool:
+    """Whether a rule asks for a connection's state by an extension of iptables, which JSON tells only by name."""
+    return any(is_state(each) for kind, part in listing if kind == "rule" for each in expressions_of(part))
+
+
+def is_state(expression: Expression) -> bool:
+    """Whether an expression is that extension."""
+    extension = expression.get("xt")
+    return isinstance(extension, dict) and extension.get("name") in STATE_EXTENSIONS
+
+
+def states_in(nft: Nft, family: str, table: str) -> dict[int, list[str]]:
+    """The states that rules ask for, by handle, where nft can tell. NftError."""
+    found = {handle: STATES.search(text) for handle, text in nft.rules_as_text(family, table).items()}
+    return {handle: match[1].split(",") for handle, match in found.items() if match}
 
 
 def old_chains() -> list[Chain]:
@@ -95,11 +133,19 @@ def chain_of(part: dict[str, object]) -> Chain:
     )
 
 
-def rule_of(part: dict[str, object]) -> Rule:
-    """A rule as listed."""
-    handle = part.get("handle", 0)
-    expressions = cast("Iterable[dict[str, object]]", part.get("expr", ()))
-    return Rule(handle=handle if isinstance(handle, int) else 0, expressions=tuple(expressions))
+def rule_of(part: dict[str, object], states: Mapping[int, list[str]]) -> Rule:
+    """A rule as listed, with a connection's state as nftables itself would ask for it."""
+    number = part.get("handle", 0)
+    handle = number if isinstance(number, int) else 0
+    wanted = states.get(handle)
+    native: Expression = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": wanted}}
+    expressions = (native if wanted and is_state(each) else each for each in expressions_of(part))
+    return Rule(handle=handle, expressions=tuple(expressions))
+
+
+def expressions_of(part: dict[str, object]) -> tuple[Expression, ...]:
+    """The expressions of a rule as listed."""
+    return tuple(cast("Iterable[Expression]", part.get("expr", ())))
 
 
 def names_in(elements: Iterable[object]) -> tuple[str, ...]:

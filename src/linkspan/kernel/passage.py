@@ -200,7 +200,8 @@ class Walk:
     def _extension(self, kind: str, name: str) -> bool | None:
         """An extension of iptables, of which only the name is listed.
 
-        One that looks at a connection's state is taken for the usual RELATED,ESTABLISHED: ours is new.
+        One that looks at a connection's state, where nft could not tell which (``foreign.states_in``), is taken for
+        the usual RELATED,ESTABLISHED: ours is new.
         """
         if kind == "target":
             return True
