@@ -22,7 +22,7 @@ from figures import line, median, p99
 
 from linkspan.dns.names import Client, Host, Zone
 from linkspan.dns.resolver import Resolver
-from linkspan.dns.server import serve
+from linkspan.dns.server import RECEIVE_BUFFER, SO_RCVBUFFORCE, serve
 from linkspan.dns.table import Directory
 
 CONTAINERS = 1000
@@ -95,6 +95,7 @@ def with_server(echo: bool, measure: Callable[[socket.socket], None]) -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as asking:
             asking.connect(here.recv())
             asking.settimeout(2)
+            asking.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             if len(cores) > 1:
                 os.sched_setaffinity(0, set(cores[:-1]))
             measure(asking)

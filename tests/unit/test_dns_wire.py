@@ -191,6 +191,15 @@ def test_an_answer_is_one_only_with_its_id_and_its_question() -> None:
     assert not reply.answers(query, query.id, good[:11])
 
 
+def test_a_type_that_looks_like_a_letter_is_not_taken_for_its_small_one() -> None:
+    query = parse_query(asked("web", "TYPE65"))
+    good = answered(asked("web", "TYPE65"), "")
+    assert reply.answers(query, int.from_bytes(good[:2]), good)
+    other = answered(asked("web", "TYPE97"), "")
+    assert not reply.answers(query, int.from_bytes(other[:2]), other)
+    assert wire.folded(query.question) != wire.folded(parse_query(asked("web", "TYPE97")).question)
+
+
 def test_a_failure_without_the_question_is_an_answer_but_a_success_is_not() -> None:
     query = parse_query(asked("web"))
     bare = struct.pack("!6H", query.id, 0x8180, 0, 0, 0, 0)

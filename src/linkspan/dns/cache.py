@@ -42,7 +42,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What makes two queries the same."""
 
     question: bytes
-    """In lower case."""
+    """As ``wire.folded`` makes it."""
     bits: int
     dnssec: bool
 
@@ -59,7 +59,7 @@ def scope_of(client: Client) -> Scope:
 
 
 def asked(query: Query) -> Asked:
-    return Asked(query.question.lower(), query.flags & ASKED_BITS, query.dnssec)
+    return Asked(wire.folded(query.question), query.flags & ASKED_BITS, query.dnssec)
 
 
 class Cache:

@@ -36,7 +36,7 @@ def answers(query: Query, identity: int, data: bytes) -> bool:
     if questions == 0:
         return len(data) == HEADER.size and flags & wire.CODE not in (wire.NOERROR, wire.NXDOMAIN)
     end = HEADER.size + len(query.question)
-    return bool(questions == 1 and data[HEADER.size : end].lower() == query.question.lower())
+    return bool(questions == 1 and wire.folded(data[HEADER.size : end]) == wire.folded(query.question))
 
 
 def parse_reply(data: bytes) -> Reply:

@@ -162,6 +162,11 @@ def read_name(data: bytes, at: int) -> tuple[str, int]:
     return b".".join(labels).lower().decode("utf-8", "replace"), at + 1
 
 
+def folded(question: bytes) -> bytes:
+    """A question as it is compared: its name in lower case, type and class (which may look like letters) untouched."""
+    return question[: -TAIL.size].lower() + question[-TAIL.size :]
+
+
 def skip_name(data: bytes, at: int) -> int:
     """Where a name ends; pointers are not followed, so that none can lead round. Raises ``Malformed``."""
     try:
