@@ -161,3 +161,17 @@ def test_an_nft_context_belongs_to_the_namespace_where_it_was_made(linux: LinuxK
         assert inside.tables() == [("inet", "linkspan")]
     finally:
         inside.close()
+
+
+def test_settings_are_those_of_the_namespace_and_change_with_it(linux: LinuxKernel) -> None:
+    run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.ip_local_reserved_ports=8080,9000-9010")
+    before = probe.settings()
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.lo.rp_filter=2")
+    after = probe.settings()
+    assert (before.forward4, after.forward4, after.forward6) == (False, True, True)
+    assert after.rp_filter["lo"] == 2
+    assert after.rp_filter.keys() >= {"all", "default"}
+    assert after.reserved_ports == "8080,9000-9010"
+    assert after.port_range == (32768, 60999)
+    assert after.conntrack_max is not None
+    assert after.bridge_calls.keys() <= {"iptables", "ip6tables", "arptables"}

@@ -56,6 +56,10 @@ class FakeKernel:
         """Makes the ``n``-th step from now (0 is the next one) fail with this errno. May be called repeatedly."""
         self._faults[self._steps + n] = code
 
+    def forgive(self) -> None:
+        """Takes back every fault that has not happened yet."""
+        self._faults.clear()
+
     def apply(self, steps: Sequence[Step]) -> None:
         """Applies the steps in order. Raises ``StepFailed``."""
         for done, step in enumerate(steps):

@@ -6,7 +6,7 @@ one that agrees with what is wanted is no news, whoever caused it. Only nftables
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 from typing import Literal, Protocol
 
@@ -14,7 +14,6 @@ import msgspec
 
 from linkspan.kernel.links import Mark, outer_end
 from linkspan.kernel.state import HOST, Bridge, Key, Object, Route, Sysctl, Veth
-from linkspan.kernel.wire import link
 from linkspan.kernel.wire.address import LinkAddress
 from linkspan.kernel.wire.link import Link
 from linkspan.kernel.wire.message import AF_INET
@@ -64,19 +63,13 @@ Judgement = tuple[Key, Notice] | None
 
 
 def judge_link(
-    name: str,
-    body: bytes | None,
-    memory: Memory,
-    mark: Mark,
-    names: Mapping[int, str],
-    foreign: MutableMapping[str, Link],
+    name: str, found: Link | None, memory: Memory, mark: Mark, names: Mapping[int, str], foreign: Mapping[str, Link]
 ) -> Judgement:
-    """The last word about an interface: its NEWLINK message, or None when it went."""
+    """The last word about an interface, None when it went. ``foreign`` are those of others as they were last told."""
     key = ("link", HOST, name)
     want = memory.intended(key)
-    found = link.decode(body) if body is not None else None
     if want is None:
-        return _judge_foreign_link(key, name, found, mark, foreign)
+        return _judge_foreign_link(key, found, mark, foreign.get(name))
     if found is None or not mark.ours(found):
         return key, Notice(kind="link", name=name, deleted=True)
     if isinstance(want, Veth):
@@ -92,19 +85,18 @@ def is_like(found: Link, want: Bridge) -> bool:
     return live == (want.mac, want.mtu, want.alias, want.group, want.gso_max_size, want.up)
 
 
-def _judge_foreign_link(
-    key: Key, name: str, found: Link | None, mark: Mark, foreign: MutableMapping[str, Link]
-) -> Judgement:
+def _judge_foreign_link(key: Key, found: Link | None, mark: Mark, before: Link | None) -> Judgement:
     """An uplink that goes, goes down or changes its MTU is news; the kernel tells nothing of the IPv4 routes then."""
-    before = foreign.pop(name, None)
-    if found is None:
-        return (key, Notice(kind="link", name=name, ours=False, deleted=True)) if before else None
-    if mark.ours(found) or mark.discarded(found) or found.master:
+    if before is None or (found is not None and is_uninteresting(found, mark)):
         return None
-    foreign[name] = found
-    if before is None or (before.mtu, before.up) == (found.mtu, found.up):
+    if found is not None and (before.mtu, before.up) == (found.mtu, found.up):
         return None
-    return key, Notice(kind="link", name=name, ours=False)
+    return key, Notice(kind="link", name=before.name, ours=False, deleted=found is None)
+
+
+def is_uninteresting(found: Link, mark: Mark) -> bool:
+    """Whether a link cannot be an uplink: one of ours, or a port of somebody's bridge."""
+    return mark.ours(found) or mark.discarded(found) or found.master != 0
 
 
 def judge_port(port: Port, memory: Memory) -> Judgement:

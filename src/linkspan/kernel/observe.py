@@ -20,8 +20,8 @@ from linkspan.kernel import notices
 from linkspan.kernel.links import Mark
 from linkspan.kernel.multicast import Listener, Overrun
 from linkspan.kernel.netlink import Netlink
-from linkspan.kernel.notices import Judgement, Memory, Notice
-from linkspan.kernel.state import Key
+from linkspan.kernel.notices import Judgement, Memory, Notice, is_uninteresting
+from linkspan.kernel.state import HOST, Key
 from linkspan.kernel.wire import address, link, netconf, nftables, port, route
 from linkspan.kernel.wire.link import IFLA_IFNAME, Link
 from linkspan.kernel.wire.message import ATTRIBUTE, Message, attributes, messages, text_of
@@ -79,6 +79,9 @@ class Observer:
         self._timer: asyncio.TimerHandle | None = None
         self._names: dict[int, str] = {}
         self._foreign: dict[str, Link] = {}
+        """Links of others, as they were when they were last told or no news."""
+        self._bodies: dict[str, bytes | None] = {}
+        """The last message about each link that is pending."""
         self._pending: dict[Slot, Callable[[], Judgement]] = {}
         self._last: dict[Slot, Callable[[], Judgement]] = {}
         """What differed at the last look."""
@@ -133,7 +136,7 @@ class Observer:
         finally:
             asking.close()
         self._names = {item.index: item.name for item in found}
-        self._foreign = {item.name: item for item in found if not self._mark.ours(item) and not item.master}
+        self._foreign = {item.name: item for item in found if not is_uninteresting(item, self._mark)}
 
     def _look(self) -> None:
         """Reads what came, and tells what differs and does not change any more."""
@@ -148,6 +151,7 @@ class Observer:
         if self._overrun:
             self._overrun = False
             self._pending.clear()
+            self._bodies.clear()
             self._learn_links()
             self._tell((Notice(kind="overrun", name=""),))
         if not drained:
@@ -162,7 +166,7 @@ class Observer:
             self._tell(told)
 
     def _judge(self, turn: int, changing: Collection[Key] | None) -> tuple[Notice, ...]:
-        """What to tell now. What differs and may change yet stays pending.
+        """What to tell now. What differs and may change yet stays pending; the rest is settled.
 
         ``turn`` and ``changing`` are the memory's from before the events were read: what a change touched that was on
         its way then or is now, or came and went meanwhile, is judged at the next look.
@@ -174,31 +178,36 @@ class Observer:
                 found[slot] = judgement
         now = self._memory.changing
         whole_change = self._memory.turn - turn >= 2
-        unsure = {
-            slot
-            for slot, (key, notice) in found.items()
-            if notice.ours
-            and notice.kind != "firewall"
-            and (whole_change or _may_touch(changing, key) or _may_touch(now, key))
-        }
-        self._pending = {slot: self._pending[slot] for slot in found}
-        clear = {slot: self._pending[slot] for slot in found if slot not in unsure}
-        if not clear:
-            self._last = {}
-            return ()
-        time = self._time()
+        clear: dict[Slot, Callable[[], Judgement]] = {}
+        for slot, (key, notice) in found.items():
+            echo = notice.ours and notice.kind != "firewall"
+            if not (echo and (whole_change or may_touch(changing, key) or may_touch(now, key))):
+                clear[slot] = self._pending[slot]
+        ripe = self._is_ripe(clear)
+        for slot in [slot for slot in self._pending if slot not in found or (ripe and slot in clear)]:
+            self._settle(slot)
+        return tuple(dict.fromkeys(found[slot][1] for slot in clear)) if ripe else ()
+
+    def _is_ripe(self, clear: dict[Slot, Callable[[], Judgement]]) -> bool:
+        """Whether these differences are told now: they are the same as at the last look, or wait for too long."""
+        time = self._loop.time() if self._loop is not None else 0.0
         if not self._last:
             self._since = time
-        if clear != self._last and time - self._since < PATIENCE:
-            self._last = clear
-            return ()
-        self._last = {}
-        for slot in clear:
-            del self._pending[slot]
-        return tuple(dict.fromkeys(found[slot][1] for slot in clear))
+        ripe = bool(clear) and (clear == self._last or time - self._since >= PATIENCE)
+        self._last = {} if ripe else clear
+        return ripe
 
-    def _time(self) -> float:
-        return self._loop.time() if self._loop is not None else 0.0
+    def _settle(self, slot: Slot) -> None:
+        """Nothing more is to be said about this; a link of others is remembered as it is now."""
+        del self._pending[slot]
+        if slot[0] == "link":
+            body = self._bodies.pop(slot[1], None)
+            ours = self._memory.intended(("link", HOST, slot[1])) is not None
+            found = link.decode(body) if body is not None and not ours else None
+            if found is None or is_uninteresting(found, self._mark):
+                self._foreign.pop(slot[1], None)
+            else:
+                self._foreign[slot[1]] = found
 
     def _drain(self) -> bool:
         """Reads what came, but not for long. Returns whether nothing is left. OSError."""
@@ -251,9 +260,12 @@ class Observer:
         self._note_link(name, None if deleted else body)
 
     def _note_link(self, name: str, body: bytes | None) -> None:
-        self._pending["link", name] = lambda: notices.judge_link(
-            name, body, self._memory, self._mark, self._names, self._foreign
-        )
+        def judge() -> Judgement:
+            found = link.decode(body) if body is not None else None
+            return notices.judge_link(name, found, self._memory, self._mark, self._names, self._foreign)
+
+        self._bodies[name] = body
+        self._pending["link", name] = judge
 
     def _take_address(self, body: bytes, *, deleted: bool) -> None:
         found = address.decode(body)
@@ -295,7 +307,7 @@ class Observer:
         )
 
 
-def _may_touch(changing: Collection[Key] | None, key: Key) -> bool:
+def may_touch(changing: Collection[Key] | None, key: Key) -> bool:
     return changing is None or key in changing
 
 

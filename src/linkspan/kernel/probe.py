@@ -1,7 +1,8 @@
 """What this kernel and host can do, found by trying in a namespace that is thrown away.
 
-``facts`` feeds the planner; ``missing`` says the same to people; ``on_link_routes`` is what the address pools must
-keep clear of.
+``facts`` feeds the planner; two of them change as the host's network does, ``default_mtu`` and ``advertised_links``:
+they cost 1 ms and may be asked again whenever an ``Observer`` tells of a route or an uplink. ``missing`` says the same
+to people, ``settings`` is what a doctor looks at; ``on_link_routes`` is what the address pools must keep clear of.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from linkspan.kernel import netns
+from linkspan.kernel import netns, sysctls
 from linkspan.kernel.links import Mark
 from linkspan.kernel.netlink import Netlink, NetlinkError
 from linkspan.kernel.nft import Nft, NftError
@@ -65,6 +66,10 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: str = ""
 
 
+BRIDGE_CALLS = ("iptables", "ip6tables")
+"""What bridged IP frames may be passed to (br_netfilter)."""
+
+
 def facts(found: Abilities, instance: str, group: int) -> Facts:
     """The planner's facts. NetlinkError."""
     with_ipv6 = not found.ipv6
@@ -72,7 +77,7 @@ def facts(found: Abilities, instance: str, group: int) -> Facts:
         instance=instance,
         group=group,
         big_tcp=not found.big_tcp6,
-        bridge_netfilter=Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
+        bridge_netfilter=any(sysctls.read(f"net/bridge/bridge-nf-call-{name}") == "1" for name in BRIDGE_CALLS),
         ipv6=with_ipv6,
         advertised_links=advertised_links() if with_ipv6 else (),
         default_mtu=default_mtu(),
@@ -119,6 +124,65 @@ def abilities() -> Abilities:
         )
     finally:
         aside.close()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Values of the host that decide whether packets get through, for ``doctor``; None where the kernel has none.
+
+    Sources: ip-sysctl and nf_conntrack-sysctl of the kernel's documentation, br_netfilter.
+    """
+
+    forward4: bool | None
+    """``net.ipv4.ip_forward``."""
+    forward6: bool | None
+    """``net.ipv6.conf.all.forwarding``."""
+    rp_filter: dict[str, int]
+    """By interface, with ``all`` and ``default``: 0 off, 1 strict, 2 loose; the larger of ``all`` and its own holds."""
+    bridge_calls: dict[str, bool]
+    """``iptables``, ``ip6tables`` and ``arptables``: whether bridged frames go through them; empty: no br_netfilter."""
+    conntrack_count: int | None
+    conntrack_max: int | None
+    port_range: tuple[int, int] | None
+    """``net.ipv4.ip_local_port_range``, both ends included: ports that the kernel gives to programs."""
+    reserved_ports: str
+    """``net.ipv4.ip_local_reserved_ports`` as the kernel writes it: ``8080,9000-9010``."""
+
+
+def settings() -> Settings:
+    """The values now, of the namespace of the calling thread. OSError."""
+    ends = (sysctls.read("net/ipv4/ip_local_port_range") or "").split()
+    folders = sorted(Path("/proc/sys/net/ipv4/conf").glob("*"))
+    calls = {name: number_at(f"net/bridge/bridge-nf-call-{name}") for name in ("iptables", "ip6tables", "arptables")}
+    filters = {folder.name: number_of_file(folder / "rp_filter") for folder in folders}
+    return Settings(
+        forward4=switch_at("net/ipv4/ip_forward"),
+        forward6=switch_at("net/ipv6/conf/all/forwarding"),
+        rp_filter={name: value for name, value in filters.items() if value is not None},
+        bridge_calls={name: value != 0 for name, value in calls.items() if value is not None},
+        conntrack_count=number_at("net/netfilter/nf_conntrack_count"),
+        conntrack_max=number_at("net/netfilter/nf_conntrack_max"),
+        port_range=(int(ends[0]), int(ends[1])) if len(ends) == 2 else None,
+        reserved_ports=sysctls.read("net/ipv4/ip_local_reserved_ports") or "",
+    )
+
+
+def number_at(path: str) -> int | None:
+    """A number below /proc/sys, None when there is no such value. OSError."""
+    return number_of_file(sysctls.located(path))
+
+
+def number_of_file(file: Path) -> int | None:
+    """A number in a file, None when it is gone. OSError."""
+    try:
+        return int(file.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def switch_at(path: str) -> bool | None:
+    """A switch below /proc/sys, None when there is no such value. OSError."""
+    value = number_at(path)
+    return None if value is None else value != 0
 
 
 def tried(attempt: Callable[[], None]) -> str:
