@@ -313,7 +313,7 @@ def test_when_both_are_killed_everything_can_be_opened_again(box: Box, tmp_path:
             assert box.ask("web", over_tcp=True) == "10.0.0.2"
             for victim in (pid, keeper_pid):
                 os.kill(victim, signal.SIGKILL)
-            assert soon(lambda: not is_running(keeper_pid))
+            assert soon(lambda: not is_running(pid) and not is_running(keeper_pid))
             with pytest.raises(ConnectionRefusedError):
                 box.ask("web", over_tcp=True)
         async with keeper(tmp_path) as client:
