@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from types import MappingProxyType
 
 import msgspec
@@ -13,6 +13,7 @@ from linkspan.kernel.render import commands, describe
 from linkspan.kernel.state import Facts, Object, State, state_of
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.network import AddressPool, BridgeOptions, Network
+from linkspan.model.port import Publication, Transport
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import bridge, host, sandbox
 
@@ -81,9 +82,32 @@ def endpoint(on: Network, index: int = 0, *, digit: str = "e", priority: int = 0
     )
 
 
-def container_sandbox(*, on_host: bool = False) -> Sandbox:
+def container_sandbox(*, on_host: bool = False, publications: tuple[Publication, ...] = ()) -> Sandbox:
     """The sandbox of a container called web."""
-    return Sandbox(id="5" * 64, owner="c" * 64, owner_name="web", hostname="web", host=on_host)
+    return Sandbox(
+        id="5" * 64, owner="c" * 64, owner_name="web", hostname="web", host=on_host, publications=publications
+    )
+
+
+def published(
+    address: str,
+    host_port: int,
+    port: int,
+    count: int = 1,
+    *,
+    protocol: Transport = "tcp",
+    sources: tuple[str, ...] | None = None,
+) -> Publication:
+    """A publication, limited when ``sources`` are given."""
+    return Publication(
+        protocol=protocol,
+        address=ip_address(address),
+        host_port=host_port,
+        port=port,
+        count=count,
+        limited=sources is not None,
+        sources=tuple(ip_network(each) for each in sources or ()),
+    )
 
 
 def want(pairs: Sequence[Pair], facts: Facts = FACTS, box: Sandbox | None = None) -> State:

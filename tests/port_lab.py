@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,6 @@ from linkspan.kernel.applied import Applied
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.nft import Nft
 from linkspan.kernel.state import Facts, Scope, State, state_of
-from linkspan.model.address import IPAddress
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network
 from linkspan.model.port import Publication, Transport
@@ -235,28 +234,6 @@ def placed(network: Network, box: Sandbox, index: int, host_part: int) -> Endpoi
         mac=f"02:42:ac:00:{digit}:0{host_part}",
         ipv4=next((each for each in addresses if isinstance(each, IPv4Address)), None),
         ipv6=next((each for each in addresses if isinstance(each, IPv6Address)), None),
-    )
-
-
-def published(
-    address: str,
-    host_port: int,
-    port: int,
-    count: int = 1,
-    *,
-    protocol: Transport = "tcp",
-    sources: tuple[str, ...] | None = None,
-) -> Publication:
-    """A publication, limited when ``sources`` are given."""
-    parsed: IPAddress = ip_address(address)
-    return Publication(
-        protocol=protocol,
-        address=parsed,
-        host_port=host_port,
-        port=port,
-        count=count,
-        limited=sources is not None,
-        sources=tuple(ip_network(each) for each in sources or ()),
     )
 
 

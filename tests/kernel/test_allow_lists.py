@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from linkspan.model.port import Transport
-from plan_cases import network
-from port_lab import HOST, LAN, LAN4, LAN6, REFUSED, SILENCE, Container, Lab, port_lab, published
+from plan_cases import network, published
+from port_lab import HOST, LAN, LAN4, LAN6, REFUSED, SILENCE, Container, Lab, port_lab
 
 pytestmark = pytest.mark.kernel
 

@@ -10,8 +10,8 @@ import pytest
 
 from linkspan.model.port import Publication
 from namespaces import Namespace
-from plan_cases import network
-from port_lab import HOST, LAN, REFUSED, SILENCE, UPLINK, Container, Lab, connect, port_lab, published
+from plan_cases import network, published
+from port_lab import HOST, LAN, REFUSED, SILENCE, UPLINK, Container, Lab, connect, port_lab
 
 pytestmark = pytest.mark.kernel
 

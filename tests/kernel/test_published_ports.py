@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from linkspan.model.port import Transport
-from plan_cases import network
-from port_lab import HOST, LAN, REFUSED, SILENCE, UPLINK, Container, Lab, port_lab, published
+from plan_cases import network, published
+from port_lab import HOST, LAN, REFUSED, SILENCE, UPLINK, Container, Lab, port_lab
 
 pytestmark = pytest.mark.kernel
 

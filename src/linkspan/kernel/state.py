@@ -336,7 +336,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     big_tcp: bool = False
     """The kernel takes GSO and GRO sizes of 256 KiB, IPv4 and IPv6."""
     bridge_netfilter: bool = False
-    """br_netfilter is there and may pass bridged frames to the IP hooks."""
+    """br_netfilter passes bridged frames to the IP hooks."""
     ipv6: bool = True
     advertised_links: tuple[str, ...] = ()
     """Uplinks with routes learned from router advertisements (rtm_protocol RTPROT_RA, 9)."""
