@@ -139,6 +139,23 @@ def test_tables_that_only_translate_are_not_read(here: Namespace) -> None:
     assert read().chains == ()
 
 
+def test_each_of_several_bridges_is_judged_by_the_rules_that_name_it(here: Namespace) -> None:
+    nft("""table inet mine {
+ chain forward { type filter hook forward priority 0; policy drop;
+  iifname "good*" accept
+  oifname "good*" accept
+  iifname "half" accept
+ }
+}""")
+    found = foreign.obstacles(read(), ["one", "good1", "half", "two", "good2"])
+    assert [(item.bridge, item.directions) for item in found] == [
+        ("one", ("in", "out")),
+        ("half", ("in",)),
+        ("two", ("in", "out")),
+    ]
+    assert "two" in found[2].remedy
+
+
 def test_plain_iptables_of_both_families_is_told_apart(here: Namespace) -> None:
     shell("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
     assert [(item.owner, item.versions) for item in found()] == [("iptables", (4,)), ("iptables", (6,))]

@@ -17,7 +17,7 @@ import msgspec
 
 from linkspan.kernel import xtables
 from linkspan.kernel.nft import Nft
-from linkspan.kernel.passage import Chain, Expression, Packet, Rule, Ruleset, Stop, stops
+from linkspan.kernel.passage import Chain, Expression, Packet, Rule, Ruleset, Stop, names, stops
 from linkspan.kernel.tables import TABLE_NAME
 
 Owner = Literal["ufw", "firewalld", "docker", "iptables", "nftables"]
@@ -155,13 +155,22 @@ def names_in(elements: Iterable[object]) -> tuple[str, ...]:
 
 def obstacles(ruleset: Ruleset, bridges: Sequence[str], *, versions: Sequence[int] = (4, 6)) -> tuple[Obstacle, ...]:
     """What ends the traffic of these bridges with the outside. Give those that may reach it: no internal ones."""
-    found: dict[tuple[tuple[str, str, str], str, str], list[tuple[Stop, Packet]]] = {}
+    words = ruleset.interface_names()
+    beginnings = [word for word in words if word.endswith("*")]
+    alike: dict[frozenset[str], list[tuple[int, Stop]]] = {}
+    found: list[Obstacle] = []
     for bridge in bridges:
-        for packet in ways(bridge, versions):
-            for stop in stops(ruleset, packet):
-                place = (stop.base.family, stop.base.table, stop.base.name)
-                found.setdefault((place, stop.what, bridge), []).append((stop, packet))
-    return tuple(obstacle(ruleset, bridge, stopped) for (_, _, bridge), stopped in found.items())
+        # Bridges that no rule tells apart end in the same places: only the first of them walks through the rules.
+        named = frozenset((words & {bridge}) | {word for word in beginnings if names(word, bridge)})
+        packets = ways(bridge, versions)
+        if named not in alike:
+            alike[named] = [(number, stop) for number, each in enumerate(packets) for stop in stops(ruleset, each)]
+        by_chain: dict[tuple[str, str, str, str], list[tuple[Stop, Packet]]] = {}
+        for number, stop in alike[named]:
+            place = (*stop.base.place, stop.base.name, stop.what)
+            by_chain.setdefault(place, []).append((stop, packets[number]))
+        found += [obstacle(ruleset, bridge, stopped) for stopped in by_chain.values()]
+    return tuple(found)
 
 
 def ways(bridge: str, versions: Sequence[int]) -> list[Packet]:
@@ -216,10 +225,10 @@ def owner_of(ruleset: Ruleset, stop: Stop) -> Owner:
         return "ufw"
     if stop.chain.name.startswith("DOCKER"):
         return "docker"
-    names = [chain.name for chain in ruleset.chains if chain.place == stop.base.place]
-    if any(name.startswith("ufw") for name in names):
+    chains = ruleset.table(stop.base.place)
+    if any(name.startswith("ufw") for name in chains):
         return "ufw"
-    return "docker" if any(name.startswith("DOCKER") for name in names) else "iptables"
+    return "docker" if any(name.startswith("DOCKER") for name in chains) else "iptables"
 
 
 def of_iptables(chain: Chain) -> bool:
@@ -236,7 +245,7 @@ def lifting(ruleset: Ruleset, owner: Owner, base: Chain, bridge: str, direction:
         return f"ufw route allow {'in' if outwards else 'out'} on {bridge}"
     if of_iptables(base):
         chain = base.name
-        if owner == "docker" and ruleset.chain(base.place, "DOCKER-USER") is not None and base.hook == "forward":
+        if owner == "docker" and "DOCKER-USER" in ruleset.table(base.place) and base.hook == "forward":
             chain = "DOCKER-USER"
         return f"{program(base)} -I {chain} {'-i' if outwards else '-o'} {bridge} -j ACCEPT"
     name = "iifname" if outwards else "oifname"

@@ -10,11 +10,12 @@ So a drop that is reported is certain, and one that hangs on unknown conditions 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Literal, cast
 
 import msgspec
+
+from linkspan.kernel.rule_text import XT_REFUSING, rule_text
 
 Address = IPv4Address | IPv6Address
 Expression = Mapping[str, object]
@@ -24,7 +25,6 @@ DEPTH = 16
 """NFT_JUMP_STACK_SIZE in net/netfilter/nf_tables.h: how deep chains may jump."""
 TERMINAL = ("accept", "drop")
 REFUSING = ("drop", "reject")
-XT_REFUSING = ("REJECT", "DROP")
 PROTOCOLS = {"tcp": "tcp", "udp": "udp", "6": "tcp", "17": "udp"}
 
 
@@ -86,9 +86,14 @@ class Ruleset(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return sorted(found, key=lambda chain: chain.priority)
 
-    def chain(self, place: tuple[str, str], name: str) -> Chain | None:
-        """A chain of a table by name."""
-        return next((item for item in self.chains if item.place == place and item.name == name), None)
+    def table(self, place: tuple[str, str]) -> dict[str, Chain]:
+        """The chains of a table by name."""
+        return {item.name: item for item in self.chains if item.place == place}
+
+    def interface_names(self) -> frozenset[str]:
+        """Everything in the rules that could be an interface's name or the beginning of one (``eth*``)."""
+        words = {word for chain in self.chains for rule in chain.rules for word in strings_in(rule.expressions)}
+        return frozenset(words.union(*self.interfaces.values()))
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +121,7 @@ def stops(ruleset: Ruleset, packet: Packet) -> tuple[Stop, ...]:
     for base in ruleset.base_chains(packet):
         decision = Walk(ruleset, packet, base.place).through(base)
         if decision.verdict == "drop" and decision.chain is not None and decision.rule is not None:
-            found.append(Stop(base=base, chain=decision.chain, what=rule_text(decision.rule)))
+            found.append(Stop(base=base, chain=decision.chain, what=rule_text(parts(decision.rule))))
         elif not decision.verdict and base.policy == "drop":
             found.append(Stop(base=base, chain=base, what="policy drop"))
     return tuple(found)
@@ -126,7 +131,8 @@ class Walk:
     """One packet on its way through the chains of one table."""
 
     def __init__(self, ruleset: Ruleset, packet: Packet, place: tuple[str, str]) -> None:
-        self._ruleset = ruleset
+        self._interfaces = ruleset.interfaces
+        self._chains = ruleset.table(place)
         self._packet = packet
         self._place = place
         self._depth = 0
@@ -153,7 +159,7 @@ class Walk:
         if verdict in TERMINAL:
             return Decision(verdict, chain, rule)
         if verdict in ("jump", "goto"):
-            inner = self._ruleset.chain(self._place, target)
+            inner = self._chains.get(target)
             if inner is not None and self._depth < DEPTH:
                 self._depth += 1
                 try:
@@ -259,10 +265,10 @@ class Walk:
     def _interface(self, name: str, right: object) -> bool | None:
         pattern = str(right)
         if pattern.startswith("@"):
-            named = self._ruleset.interfaces.get((*self._place, pattern[1:]))
+            named = self._interfaces.get((*self._place, pattern[1:]))
             return None if named is None else any_of([self._interface(name, each) for each in named])
         if name:
-            return fnmatchcase(name, pattern) if pattern.endswith("*") else name == pattern
+            return names(pattern, name)
         return False if pattern == "lo" else None
 
     def _written_for_us(self, rule: Rule) -> bool:
@@ -276,6 +282,23 @@ class Walk:
             if any(word in place for word in ("iif", "oif", "saddr", "daddr")) and self._holds(kind, value):
                 named = True
         return named
+
+
+def names(pattern: str, interface: str) -> bool:
+    """Whether an interface's name, or the beginning of one with an asterisk, means this interface."""
+    return interface.startswith(pattern[:-1]) if pattern.endswith("*") else interface == pattern
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """All texts in a listing, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from strings_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from strings_in(each)
 
 
 def parts(rule: Rule) -> Iterator[tuple[str, object]]:
@@ -344,50 +367,3 @@ def any_of(answers: Sequence[bool | None]) -> bool | None:
 def negated(answer: bool | None) -> bool | None:
     """Not, with unknown."""
     return None if answer is None else not answer
-
-
-def rule_text(rule: Rule) -> str:
-    """A rule in words like nft's own, short enough for a sentence."""
-    return " ".join(filter(None, (expression_text(kind, value) for kind, value in parts(rule))))
-
-
-def expression_text(kind: str, value: object) -> str:
-    """One expression; what only counts or logs is left out."""
-    match kind, value:
-        case "match", {"left": left, "right": right, "op": op}:
-            return f"{operand(left)}{' !=' if op == '!=' else ''} {operand(right)}"
-        case "xt", {"name": name}:
-            return str(name).lower() if name in XT_REFUSING else f"-m {name}"
-        case (("jump" | "goto"), {"target": target}):
-            return f"{kind} {target}"
-        case "limit", _:
-            return "limit"
-        case (("accept" | "drop" | "return" | "reject"), _):
-            return kind
-        case "vmap", {"key": key}:
-            return f"{operand(key)} vmap"
-    return ""
-
-
-def operand(value: object) -> str:
-    """One side of a comparison."""
-    match value:
-        case {"meta": {"key": ("iifname" | "oifname" | "iif" | "oif") as key}}:
-            return str(key)
-        case {"meta": {"key": key}}:
-            return f"meta {key}"
-        case {"ct": {"key": key}}:
-            return f"ct {key}"
-        case {"payload": {"protocol": protocol, "field": field}}:
-            return f"{protocol} {field}"
-        case {"prefix": {"addr": address, "len": length}}:
-            return f"{address}/{length}"
-        case {"range": [first, last]}:
-            return f"{operand(first)}-{operand(last)}"
-        case {"set": list(items)}:
-            return "{ " + ", ".join(operand(each) for each in items) + " }"
-        case list():
-            return ",".join(operand(each) for each in value)
-        case str() | int():
-            return str(value)
-    return "..."
