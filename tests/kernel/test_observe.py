@@ -181,6 +181,19 @@ def test_own_changes_of_the_firewall_are_known_by_their_thread(tmp_path: Path) -
     run(story())
 
 
+def test_in_a_pid_namespace_own_changes_are_known_by_name(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with watched(tmp_path) as lab:
+            lab.observer._thread = lambda: 0
+            lab.observer._by_name = True
+            await lab.make(sandbox(1))
+            await lab.calm()
+            sh("nft", "flush ruleset")
+            await lab.healed_once()
+
+    run(story())
+
+
 def test_a_closed_observer_hears_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         async with watched(tmp_path) as lab:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import threading
 from collections.abc import Iterable
 
 import pytest
@@ -29,6 +31,7 @@ from linkspan.kernel.state import (
     Veth,
     state_of,
 )
+from linkspan.kernel.worker import Worker
 
 HOST: Scope = ("host", "")
 WEB: Scope = ("network", "web")
@@ -304,3 +307,21 @@ class RefusesTables(FakeKernel):
 
 def nft(item: Object) -> bool:
     return isinstance(item, Table | Element)
+
+
+def test_the_worker_heals_on_its_thread(kernel: FakeKernel) -> None:
+    async def story() -> None:
+        worker = Worker(kernel)
+        assert worker.thread_id() == 0
+        worker.start()
+        await worker.converge(WANTS)
+        assert worker.thread_id() == await worker.call(threading.get_native_id)
+        kernel.lose(BRIDGE.key)
+        assert told(await worker.audit()) == {("missing", BRIDGE.key)}
+        assert told(await worker.heal(given_up=[BRIDGE.key])) == {("missing", BRIDGE.key)}
+        assert all(each.repaired for each in await worker.heal())
+        assert await worker.garbage() == await worker.collect() == ()
+        assert not await worker.settings_differ()
+        await worker.stop()
+
+    asyncio.run(asyncio.wait_for(story(), 10))

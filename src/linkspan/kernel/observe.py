@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import struct
 from collections.abc import Callable, Collection
@@ -46,6 +47,10 @@ GROUPS = (
     RTNLGRP_IPV4_NETCONF,
     RTNLGRP_IPV6_NETCONF,
 )
+KERNEL_THREAD = "linkspan-kernel"
+"""Name of ``worker``'s thread: the kernel tells its id as the first pid namespace sees it, which we may not be in."""
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO (linux/proc_ns.h)."""
 SETTLE = 0.04
 """Seconds between looks. Deleting a bridge makes events for about 20 ms."""
 PATIENCE = 0.25
@@ -87,6 +92,8 @@ class Observer:
         """What differed at the last look."""
         self._since = 0.0
         self._overrun = False
+        self._by_name = os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE
+        """Whether ids of threads are of no use."""
         self._transaction: dict[tuple[str, str], bool] = {}
 
     def start(self) -> None:
@@ -296,10 +303,13 @@ class Observer:
             self._transaction[found.family, found.table] = found.deleted
         elif isinstance(found, Generation):
             changed, self._transaction = self._transaction, {}
-            if found.thread != self._thread():
+            if not self._is_own(found):
                 cause = f"{found.name or 'a program'} (pid {process_of(found.thread)})"
                 for (family, table), deleted in changed.items():
                     self._note_table(family, table, deleted, cause)
+
+    def _is_own(self, found: Generation) -> bool:
+        return found.name == KERNEL_THREAD if self._by_name else found.thread == self._thread()
 
     def _note_table(self, family: str, table: str, deleted: bool, cause: str) -> None:
         self._pending["firewall", family, table] = lambda: notices.judge_table(

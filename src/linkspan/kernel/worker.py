@@ -15,6 +15,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from linkspan.errors import KernelFailure
@@ -31,6 +32,9 @@ QUIET = 0.05
 """Seconds without work before the thread does idle work."""
 TOGETHER = 16
 """Changes made in one go at most."""
+
+NAME = "linkspan-kernel"
+"""The thread's name, also for the kernel, which keeps 15 letters (prctl(2), PR_SET_NAME)."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class Worker:
     def start(self) -> None:
         """Starts the thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="linkspan-kernel", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
             self._thread.start()
 
     async def stop(self) -> None:
@@ -124,6 +128,8 @@ class Worker:
         return await work.future
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/thread-self/comm").write_text(NAME)
         waiting: deque[_Queued | None] = deque()
         while True:
             waiting.append(self._next())
