@@ -217,10 +217,22 @@ class Walk:
         if not isinstance(left, dict) or len(left) != 1:
             return None
         ((kind, what),) = cast("Mapping[str, object]", left).items()
+        if kind == "concat" and isinstance(what, list):
+            return any_of([self._compare_all(what, each) for each in alternatives(right)])
         if not isinstance(what, dict):
             return None
         answers = [self._compare_one(kind, what, each) for each in alternatives(right)]
         return any_of(answers)
+
+    def _compare_all(self, left: Sequence[object], right: object) -> bool | None:
+        """The parts of a concatenation, of which all must hold."""
+        values = right.get("concat") if isinstance(right, dict) else None
+        if not isinstance(values, list) or len(values) != len(left):
+            return None
+        answer: bool | None = True
+        for one, other in zip(left, values, strict=True):
+            answer = both(answer, self._compare(one, other))
+        return answer
 
     def _compare_one(self, kind: str, what: Mapping[str, object], right: object) -> bool | None:
         packet = self._packet
