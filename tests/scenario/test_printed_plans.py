@@ -93,12 +93,14 @@ def test_the_commands_of_a_network_build_the_same_network(lab: Daemon, options: 
 def test_the_commands_of_a_first_run_build_host_bridge_and_sandbox(launch: Launch) -> None:
     daemon = launch()
     before = picture(daemon)
-    script = daemon.linkspan("plan", "run", "--name", "box", "--mac-address", "02:42:ac:11:00:09", "busybox")
+    # without these, each run makes up an address and the name of the cable's end on the host
+    named = "name=bridge,mac-address=02:42:ac:11:00:09,driver-opt=linkspan.endpoint.host_ifname=box0"
+    script = daemon.linkspan("plan", "run", "--name", "box", "--network", named, "busybox")
     assert picture(daemon) == before
     assert links(daemon.namespace).keys() == {"lo"}
     (sandbox,) = re.findall(r"ip netns add (\w+)", script)
 
-    sleeper(daemon, "box", "--mac-address", "02:42:ac:11:00:09")
+    sleeper(daemon, "box", "--network", named)
     with Namespace() as other:
         link, addresses, route, ping = pasted(
             other,

@@ -115,7 +115,6 @@ BAD_NETWORKS: list[tuple[Json, int, str]] = [
     ({"Options": {f"{CREATE}.bridge.name": "linkspan0"}}, 409, "linkspan0 is in use by another network"),
     ({"Options": {f"{CREATE}.bridge.name": "foreign0"}}, 409, "foreign0"),
     ({"Options": {f"{CREATE}.bridge.name": "lo"}}, 400, '"lo"'),
-    ({"Options": {f"{CREATE}.bridge.gateway_mode_ipv4": "routed"}}, 501, "not supported yet"),
     ({"Options": {f"{CREATE}.bridge.gateway_mode_ipv4": "rooted"}}, 400, '"rooted" is no gateway mode'),
     ({"Options": {f"{CREATE}.container_iface_prefix": "0lan"}}, 400, '"0lan" cannot begin an interface name'),
 ]
