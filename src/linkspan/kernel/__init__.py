@@ -6,6 +6,8 @@
     netns     create, pin, enter, spare pool                     linux    the real kernel behind one small face
     fake      the same face on dictionaries, for tests           applied  what we last put there; all or nothing
     probe     what this kernel can do                            worker   the one thread: queue, batches, idle work
+    conntrack connections that must forget their way             holders  who holds a port of the host
+    foreign   other people's firewalls, and what lifts a drop    passage  what foreign rules do to a packet (pure)
 
 Rules that every module here keeps: names and numbers in, no text spliced for the kernel, marks of ownership on
 everything, deleting what is absent is success.
