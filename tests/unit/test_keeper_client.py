@@ -368,6 +368,23 @@ def test_a_second_daemon_takes_the_place_of_the_first(tmp_path: Path) -> None:
     run(story)
 
 
+def test_daemons_that_follow_each_other_at_once_are_all_heard(tmp_path: Path) -> None:
+    async def story() -> None:
+        client = KeeperClient(tmp_path, INSTANCE)
+        await client.start()
+        pid = client.pid
+        await hold(client, "plain")
+        for _ in range(100):
+            await client.close(end=False)
+            client = KeeperClient(tmp_path, INSTANCE)
+            await client.start()
+            assert client.held().keys() == {"plain"}
+        assert client.pid == pid
+        await client.close(end=True)
+
+    run(story)
+
+
 def test_nonsense_from_the_daemon_does_not_end_the_keeper(tmp_path: Path) -> None:
     async def story() -> None:
         async with keeper(tmp_path) as client:

@@ -91,8 +91,10 @@ class Process:
         self._daemon = Channel(connection, self._arrived, self._lost)
 
     def _lost(self) -> None:
-        self._daemon = None
-        self.end_if_idle()
+        """A daemon is gone. The next one may have come before this is told."""
+        if self._daemon is not None and not self._daemon.open:
+            self._daemon = None
+            self.end_if_idle()
 
     def _arrived(self, body: bytes, descriptors: list[int]) -> None:
         try:
