@@ -8,7 +8,7 @@ A truncated answer is handed on: the client comes again over TCP, and then the s
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -58,7 +58,7 @@ class Flight(msgspec.Struct, frozen=True):
 class Upstreams:
     """All queries that are under way."""
 
-    def __init__(self, identity: Callable[[], int] = lambda: secrets.randbelow(0x10000)) -> None:
+    def __init__(self, identity: Callable[[], int] = lambda: int.from_bytes(os.urandom(2))) -> None:
         self.identity = identity
         self.flights: dict[Flight, asyncio.Task[bytes]] = {}
         self.alone: dict[asyncio.Task[bytes], Scope] = {}

@@ -3,7 +3,8 @@
     state     the vocabulary of want, applied and live (pure)    diff     want x have -> steps (pure)
     render    a step as the ip and nft commands a person types   wire/    codecs, one message family a file (pure)
     netlink   sockets, batches, dumps, multicast                 nft      libnftables through ctypes
-    netns     create, pin, enter, spare pool                     linux    the real kernel behind one small face
+    netns     create, pin, enter                                 linux    the real kernel behind one small face
+    spares    namespaces that wait for their sandboxes           resolver sockets on 127.0.0.11 inside them
     fake      the same face on dictionaries, for tests           applied  what we last put there; all or nothing
     probe     what this kernel can do                            worker   the one thread: queue, batches, idle work
     conntrack connections that must forget their way             holders  who holds a port of the host
