@@ -34,6 +34,20 @@ chain forward {
   iifname . oifname vmap @pair
 }
 """
+BRIDGE_RULESET = """
+set ports { type ifname . ether_addr; }
+set targets { typeof iifname . @th,64,128; }
+set options { typeof iifname . @th,192,64; }
+set refused { type ifname; size 16; flags dynamic, timeout; timeout 1d; }
+chain prerouting {
+  type filter hook prerouting priority -300; policy accept;
+  iifname . ether saddr @ports accept
+  icmpv6 type nd-neighbor-advert iifname . @th,64,128 @targets accept
+  icmpv6 type nd-neighbor-advert iifname . @th,192,64 @options accept
+  update @refused { iifname counter }
+}
+"""
+"""What packets write into ``refused`` is nobody's wish, and no state."""
 RULESETS = (RULESET, f"{RULESET}set more {{ type ipv4_addr; flags interval; }}\n")
 ELEMENTS = (
     Element(family="inet", table="linkspan", set="pair", item=("lspbr-a", "lspbr-a"), value=("accept",)),
@@ -60,6 +74,15 @@ ELEMENTS = (
 )
 
 
+BRIDGE_ELEMENTS = (
+    Element(family="bridge", table="linkspan", set="ports", item=("lspv1", "02:00:00:00:02:01")),
+    Element(family="bridge", table="linkspan", set="ports", item=("lspv2", "02:00:00:00:02:02")),
+    Element(family="bridge", table="linkspan", set="targets", item=("lspv1", "0xfd000001000000000000000000000002")),
+    Element(family="bridge", table="linkspan", set="targets", item=("lspv1", "0x2")),
+    Element(family="bridge", table="linkspan", set="options", item=("lspv1", "0x201020000000201")),
+)
+
+
 @st.composite
 def states(draw: st.DrawFn) -> State:
     """One valid state."""
@@ -68,6 +91,7 @@ def states(draw: st.DrawFn) -> State:
     for namespace in (HOST, *namespaces):
         items += draw(tables(namespace))
         items += draw(switches(namespace))
+    items += draw(bridge_tables())
     bridges = draw(st.lists(st.sampled_from(BRIDGES), unique=True))
     links = [(HOST, name) for name in bridges]
     mtus = {name: draw(st.sampled_from([1500, 1400])) for name in bridges}
@@ -103,6 +127,17 @@ def tables(draw: st.DrawFn, namespace: str) -> list[Object]:
         for item in chosen
     ]
     return [Table(family="inet", name="linkspan", ruleset=ruleset, namespace=namespace), *copies]
+
+
+@st.composite
+def bridge_tables(draw: st.DrawFn) -> list[Object]:
+    """Perhaps a table of the bridge family on the host, with some elements."""
+    if not draw(st.booleans()):
+        return []
+    return [
+        Table(family="bridge", name="linkspan", ruleset=BRIDGE_RULESET),
+        *draw(st.lists(st.sampled_from(BRIDGE_ELEMENTS), unique_by=lambda item: item.key)),
+    ]
 
 
 @st.composite
