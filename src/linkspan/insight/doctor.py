@@ -269,10 +269,10 @@ def bridges(seen: Examination) -> Iterator[Finding]:
 
 
 UNMANAGED: Mapping[str, str] = {
-    "NetworkManager": "write [keyfile] unmanaged-devices=interface-name:br-*;interface-name:veth*;"
-    "interface-name:linkspan0 to /etc/NetworkManager/conf.d/linkspan.conf and restart NetworkManager",
-    "systemd-networkd": "write [Match] Name=br-* veth* linkspan0 and [Link] Unmanaged=yes to "
-    "/etc/systemd/network/05-linkspan.network and run networkctl reload",
+    "NetworkManager": "copy packaging/networkmanager.conf to /etc/NetworkManager/conf.d/90-linkspan.conf "
+    "(scripts/install does) and run nmcli general reload",
+    "systemd-networkd": "copy packaging/networkd-*.network to /etc/systemd/network/10-linkspan-*.network "
+    "(scripts/install does) and run networkctl reload",
 }
 """How to tell each manager to leave our interfaces alone (NetworkManager.conf(5), systemd.network(5))."""
 

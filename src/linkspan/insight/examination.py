@@ -1,7 +1,7 @@
 """Reads the facts of this host that ``doctor`` judges and nobody else keeps. Blocking; changes nothing.
 
-What the engine knows itself (networks, publications) and what the kernel package reads (routes, abilities, foreign
-firewalls) is put beside it by the caller.
+What the engine knows itself (networks, publications) and what the kernel package reads (settings, routes, abilities,
+foreign firewalls) is put beside it by the caller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from linkspan.insight.doctor import NameServer
-from linkspan.kernel import sysctls
+from linkspan.kernel import xtables
+from linkspan.kernel.probe import Settings
 
 PROGRAMS = {"NetworkManager": "NetworkManager", "systemd-network": "systemd-networkd"}
 """Names in /proc/PID/comm, which holds 15 bytes, and what people call them."""
@@ -29,31 +30,26 @@ QUESTION = bytes.fromhex("4c53 0100 0001 0000 0000 0000 00 0002 0001")
 DNS_PORT = 53
 
 
-def bridge_calls() -> dict[int, bool]:
-    """Whether br_netfilter passes bridged frames on, by IP version; empty where it is not loaded. OSError."""
-    found = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
-    values = {version: sysctls.read(path) for version, path in found.items()}
-    return {version: value == "1" for version, value in values.items() if value is not None}
+def bridge_calls(settings: Settings) -> dict[int, bool]:
+    """Whether br_netfilter passes bridged frames on, by IP version; empty where it is not loaded."""
+    names = {4: "iptables", 6: "ip6tables"}
+    return {version: settings.bridge_calls[name] for version, name in names.items() if name in settings.bridge_calls}
 
 
-def forwarding() -> dict[int, bool]:
-    """Whether the host forwards, by IP version. OSError."""
-    paths = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-    return {version: sysctls.read(path) == "1" for version, path in paths.items()}
+def forwarding(settings: Settings) -> dict[int, bool]:
+    """Whether the host forwards, by IP version."""
+    return {4: settings.forward4 is True, 6: settings.forward6 is True}
 
 
-def reverse_path(uplinks: Iterable[str]) -> dict[str, int]:
-    """rp_filter in force, by uplink: the larger one of ``all`` and its own (ip-sysctl). OSError."""
-    everywhere = int(sysctls.read("net/ipv4/conf/all/rp_filter") or 0)
-    own = {name: sysctls.read(f"net/ipv4/conf/{name}/rp_filter") for name in uplinks}
-    return {name: max(everywhere, int(value)) for name, value in own.items() if value is not None}
+def reverse_path(settings: Settings, uplinks: Iterable[str]) -> dict[str, int]:
+    """rp_filter in force, by uplink: the larger one of ``all`` and its own (ip-sysctl)."""
+    values = settings.rp_filter
+    return {name: max(values.get("all", 0), values[name]) for name in uplinks if name in values}
 
 
-def tracked() -> tuple[int, int]:
-    """How many connections are tracked, and how many may be; zeros where nothing is tracked. OSError."""
-    count = sysctls.read("net/netfilter/nf_conntrack_count")
-    limit = sysctls.read("net/netfilter/nf_conntrack_max")
-    return int(count or 0), int(limit or 0)
+def legacy_tables() -> tuple[str, ...]:
+    """Tables of the old iptables that are in use, of both families."""
+    return tuple(dict.fromkeys(xtables.tables(4) + xtables.tables(6)))
 
 
 def bridge_ports(bridges: Iterable[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
