@@ -16,6 +16,7 @@ import struct
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import uvloop
 from figures import line, median, p99
@@ -86,7 +87,13 @@ def process(told: Connection, echo: bool, own_core: bool) -> None:
     uvloop.run(answering(told, echo))
 
 
-def with_server(echo: bool, measure: Callable[[socket.socket], None]) -> None:
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far (proc(5): utime and stime in /proc/PID/stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def with_server(echo: bool, measure: Callable[[socket.socket, int], None]) -> None:
     here, there = multiprocessing.Pipe()
     cores = sorted(os.sched_getaffinity(0))
     child = multiprocessing.get_context("spawn").Process(target=process, args=(there, echo, len(cores) > 1))
@@ -98,28 +105,30 @@ def with_server(echo: bool, measure: Callable[[socket.socket], None]) -> None:
             asking.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             if len(cores) > 1:
                 os.sched_setaffinity(0, set(cores[:-1]))
-            measure(asking)
+            measure(asking, child.pid or 0)
     finally:
         os.sched_setaffinity(0, set(cores))
         child.terminate()
         child.join()
 
 
-def throughput(asking: socket.socket, seconds: float, names: int) -> float:
-    """Answers a second with a window of queries under way."""
+def throughput(asking: socket.socket, server: int, seconds: float, names: int) -> str:
+    """Answers a second with a window of queries under way, and the server's processor time for each."""
     queries = [query(number & 0xFFFF, number % names) for number in range(4096)]
     for number in range(WINDOW):
         asking.send(queries[number])
     count = 0
+    used = processor_seconds(server)
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds:
         for _ in range(64):
             asking.recv(4096)
             asking.send(queries[count & 4095])
             count += 1
+    used = processor_seconds(server) - used
     for _ in range(WINDOW):
         asking.recv(4096)
-    return count / (now - began)
+    return f"{count / (now - began):12,.0f}, {used / count * 1e6:.1f} µs of processor each"
 
 
 def latencies(asking: socket.socket, rate: float, seconds: float, names: int) -> list[float]:
@@ -177,18 +186,18 @@ def main() -> None:
     gc.freeze()
     changes(50)
 
-    def asked(asking: socket.socket) -> None:
-        throughput(asking, 1.0, CONTAINERS)  # warms up both processes; does not count
+    def asked(asking: socket.socket, server: int) -> None:
+        throughput(asking, server, 1.0, CONTAINERS)  # warms up both processes; does not count
         for names, what in ((50, "50 names, as they repeat"), (CONTAINERS, f"{CONTAINERS} names in turn")):
-            print(f"answers a second, {what:<32} {throughput(asking, options.seconds, names):12,.0f}")
+            print(f"answers a second, {what:<26} {throughput(asking, server, options.seconds, names)}")
         samples = latencies(asking, options.rate, options.seconds, 50)
         print(
             f"latency at {options.rate:,.0f} a second: {median(samples) * 1e6:.0f} µs median, "
             f"{p99(samples) * 1e6:.0f} µs p99, n={len(samples)}"
         )
 
-    def floor(asking: socket.socket) -> None:
-        print(f"echoes a second (floor) {throughput(asking, options.seconds, 50):34,.0f}")
+    def floor(asking: socket.socket, server: int) -> None:
+        print(f"echoes a second (floor) {throughput(asking, server, options.seconds, 50):>52}")
 
     with_server(False, asked)
     with_server(True, floor)

@@ -111,6 +111,7 @@ def test_the_cache_is_bounded_in_all_and_for_each_sandbox(monkeypatch: pytest.Mo
     monkeypatch.setattr(cache, "MOST_OF_ONE", 10)
     kept = cache.Cache(lambda: 0.0)
     reply = resolver.parse_reply(address_for(dns.message.make_query("a", "A")).to_wire())
+    assert reply
     scopes = [cache.Scope(str(number), ()) for number in range(12)]
     for number in range(1000):
         kept.put(scopes[number % 12], cache.Asked(b"%d" % number, 0, False), reply)
@@ -213,7 +214,7 @@ def test_a_server_that_is_not_there_gives_way_to_the_next_at_once() -> None:
 def test_a_silent_server_costs_its_share_of_the_time_and_then_the_next_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upstreams, "PATIENCE", 0.4)
+    monkeypatch.setattr(upstreams, "PATIENCE", 1.0)
 
     async def story() -> None:
         async with laboratory() as lab:
@@ -316,6 +317,17 @@ def test_options_go_through_and_come_back_but_cookies_stay_here() -> None:
     asyncio.run(story())
 
 
+def test_a_broken_answer_goes_no_further() -> None:
+    async def story() -> None:
+        async with laboratory() as lab:
+            await lab.serve(await lab.upstream(lambda query: address_for(query).to_wire()[:-1]))
+            assert (await lab.ask("a.example")).rcode() == dns.rcode.SERVFAIL
+            assert lab.resolver.cache.count == 0
+            assert lab.resolver.figures()[0].failed == 1
+
+    asyncio.run(story())
+
+
 def test_a_failure_without_a_question_reaches_the_client_with_its_own() -> None:
     async def story() -> None:
         async with laboratory() as lab:
@@ -328,7 +340,7 @@ def test_a_failure_without_a_question_reaches_the_client_with_its_own() -> None:
 def test_equal_questions_under_way_are_asked_once_and_too_many_are_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upstreams, "PATIENCE", 0.5)
+    monkeypatch.setattr(upstreams, "PATIENCE", 2.0)
 
     async def story() -> None:
         async with laboratory() as lab:
@@ -347,7 +359,7 @@ def test_equal_questions_under_way_are_asked_once_and_too_many_are_refused_at_on
 
 
 def test_queries_under_way_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstreams, "PATIENCE", 0.3)
+    monkeypatch.setattr(upstreams, "PATIENCE", 0.8)
     monkeypatch.setattr(upstreams, "MOST_IN_FLIGHT", 5)
 
     async def story() -> None:

@@ -179,6 +179,12 @@ def answered(data: bytes, text: str) -> bytes:
     return message.to_wire()
 
 
+def parsed(data: bytes) -> reply.Reply:
+    found = reply.parse_reply(data)
+    assert found is not None
+    return found
+
+
 def test_an_answer_is_one_only_with_its_id_and_its_question() -> None:
     data = asked("web")
     query = parse_query(data)
@@ -209,7 +215,7 @@ def test_a_failure_without_the_question_is_an_answer_but_a_success_is_not() -> N
 
 def test_an_answer_lives_as_long_as_its_shortest_record() -> None:
     data = asked("web")
-    found = reply.parse_reply(answered(data, ";ANSWER\nweb. 60 IN A 1.2.3.4\nweb. 60 IN A 1.2.3.5\nx. 30 IN A 1.1.1.1"))
+    found = parsed(answered(data, ";ANSWER\nweb. 60 IN A 1.2.3.4\nweb. 60 IN A 1.2.3.5\nx. 30 IN A 1.1.1.1"))
     assert (found.code, found.life, len(found.ttls)) == (0, 30, 3)
     later = dns.message.from_wire(reply.aged(found, 12))
     assert [each.ttl for each in later.answer] == [48, 18]
@@ -218,25 +224,25 @@ def test_an_answer_lives_as_long_as_its_shortest_record() -> None:
 def test_what_does_not_exist_lives_as_its_zone_says_and_without_a_word_not_at_all() -> None:
     authority = ";AUTHORITY\nexample. 900 IN SOA ns. root. 1 2 3 4 77"
     data = asked("no.example")
-    assert reply.parse_reply(answered(data, f"rcode NXDOMAIN\n{authority}")).life == 77
-    assert reply.parse_reply(answered(data, authority)).life == 77
+    assert parsed(answered(data, f"rcode NXDOMAIN\n{authority}")).life == 77
+    assert parsed(answered(data, authority)).life == 77
     chain = ";ANSWER\nno.example. 300 IN CNAME b.example."
-    assert reply.parse_reply(answered(data, f"{chain}\n{authority}")).life == 77
-    assert reply.parse_reply(answered(data, "rcode NXDOMAIN")).life is None
-    assert reply.parse_reply(answered(data, "rcode SERVFAIL")).life is None
+    assert parsed(answered(data, f"{chain}\n{authority}")).life == 77
+    assert parsed(answered(data, "rcode NXDOMAIN")).life is None
+    assert parsed(answered(data, "rcode SERVFAIL")).life is None
 
 
 def test_a_truncated_answer_is_not_kept() -> None:
     good = bytearray(answered(asked("web"), ";ANSWER\nweb. 60 IN A 1.2.3.4"))
     good[2] |= 2
-    found = reply.parse_reply(bytes(good))
+    found = parsed(bytes(good))
     assert found.truncated
     assert found.life is None
 
 
 def test_an_answer_is_made_fit_for_another_asker() -> None:
     first, second = asked("web.example", use_edns=0), asked("WEB.eXample")
-    found = reply.parse_reply(answered(first, ";ANSWER\nweb.example. 60 IN A 1.2.3.4"))
+    found = parsed(answered(first, ";ANSWER\nweb.example. 60 IN A 1.2.3.4"))
     message = dns.message.from_wire(reply.readdressed(found.data, parse_query(second)))
     assert dns.message.from_wire(second).is_response(message)
     assert message.question[0].name.to_text() == "WEB.eXample."
@@ -246,10 +252,20 @@ def test_an_answer_is_made_fit_for_another_asker() -> None:
 def test_a_servers_answer_is_cut_at_a_record() -> None:
     data = asked("web")
     lines = "\n".join(f"web. 60 IN A 10.0.0.{number}" for number in range(100))
-    found = reply.parse_reply(answered(data, f";ANSWER\n{lines}\n;AUTHORITY\nx. 1 IN NS y."))
+    found = parsed(answered(data, f";ANSWER\n{lines}\n;AUTHORITY\nx. 1 IN NS y."))
     assert reply.cut(found.data, 4096) == found.data
     small = reply.cut(found.data, 512)
     message = dns.message.from_wire(small)
     assert len(small) <= 512
     assert len(message.answer[0]) == 30
     assert message.flags & dns.flags.TC
+
+
+def test_a_sound_answer_that_cannot_be_taken_apart_is_known_as_such() -> None:
+    good = answered(asked("web"), ";ANSWER\nweb. 60 IN A 1.2.3.4")
+    options, more = wire.options_record(False), wire.address_record(bytes(4), 5)
+    assert reply.parse_reply(good[:10] + b"\0\2" + good[12:] + options + more) is None
+    assert parsed(good[:10] + b"\0\2" + good[12:] + more + options).data[-16:] == more
+    for broken in (good[:-1], good + b"\0", good[:10] + b"\0\1" + good[12:]):
+        with pytest.raises(Malformed):
+            reply.parse_reply(broken)

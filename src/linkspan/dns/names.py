@@ -69,7 +69,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
     """Malformed, or above the bounds of the client's queue."""
     failed: int = 0
-    """Forwarded, and no server answered in time."""
+    """Forwarded, and no server gave a proper answer in time."""
     seconds: float = 0.0
     """All latencies together."""
     slowest: float = 0.0

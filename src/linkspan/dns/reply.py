@@ -39,8 +39,11 @@ def answers(query: Query, identity: int, data: bytes) -> bool:
     return bool(questions == 1 and wire.folded(data[HEADER.size : end]) == wire.folded(query.question))
 
 
-def parse_reply(data: bytes) -> Reply:
-    """Reads a message with one question. Raises ``Malformed``, also when OPT is not its last record."""
+def parse_reply(data: bytes) -> Reply | None:
+    """Reads a message with one question. Raises ``Malformed``.
+
+    None: a sound message whose OPT is not the last record, so that names behind it may point into what follows it.
+    """
     if len(data) < HEADER.size:
         raise Malformed(None)
     _, flags, questions, answers, authorities, additional = HEADER.unpack_from(data)
@@ -50,8 +53,8 @@ def parse_reply(data: bytes) -> Reply:
     code = flags & wire.CODE
     ttls: list[int] = []
     shortest, told_so = LONGEST_LIFE, False
-    total = answers + authorities + additional
-    for number in range(total):
+    options_at = options_end = 0
+    for number in range(answers + authorities + additional):
         start, at = at, wire.skip_name(data, at)
         if at + RECORD.size > len(data):
             raise Malformed(None)
@@ -60,12 +63,11 @@ def parse_reply(data: bytes) -> Reply:
         if at > len(data):
             raise Malformed(None)
         if kind == wire.OPT:
-            if number != total - 1 or number < answers + authorities:
+            if options_at or number < answers + authorities:
                 raise Malformed(None)
             code |= ttl >> 24 << 4
-            data = data[:10] + (additional - 1).to_bytes(2) + data[12:start]
-            at = start
-            break
+            options_at, options_end = start, at
+            continue
         life = ttl if ttl <= LONGEST_LIFE else 0
         shortest = min(shortest, life)
         ttls.append(body - 6)
@@ -74,6 +76,10 @@ def parse_reply(data: bytes) -> Reply:
             shortest, told_so = min(shortest, int.from_bytes(data[at - 4 : at])), True
     if at != len(data):
         raise Malformed(None)
+    if options_at:
+        if options_end != at:
+            return None
+        data = data[:10] + (additional - 1).to_bytes(2) + data[12:options_at]
     keep: int | None
     if code == wire.NXDOMAIN or (code == wire.NOERROR and not answers):
         keep = shortest if told_so else None

@@ -97,14 +97,15 @@ class Resolver:
         finally:
             asker.waiting -= 1
         asker.forwarded += 1
+        limit = query.limit(over_tcp)
         if len(found) == wire.HEADER.size:
             return wire.failure(query, found[3] & wire.CODE)
-        limit = query.limit(over_tcp)
-        if not query.plain:
-            return verbatim(query, found, limit)
         try:
             reply = parse_reply(found)
         except Malformed:
+            asker.failed += 1
+            return wire.failure(query, wire.SERVFAIL)
+        if reply is None or not query.plain:
             return verbatim(query, found, limit)
         if self.askers.get(asker.client.id) is asker and scope == asker.scope:
             self.cache.put(scope, asked(query), reply)

@@ -33,7 +33,9 @@ BACKLOG: Final = 64
 ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting when there are no descriptors left: the socket stays readable, and would be for ever."""
 RECEIVE_BUFFER: Final = 1024 * 1024
-"""Bytes of datagrams that wait for us, as the kernel counts them: some 1,300 queries, where its 208 KiB take 270.
+"""Bytes of datagrams that wait for us; the kernel doubles them (socket(7)) and counts 768 for a small one.
+
+That is room for 2,700 queries, where the ordinary 208 KiB take 277: a burst, or a moment without a processor.
 
 A query that is lost costs its client 5 seconds (RES_TIMEOUT in resolv.conf(5)).
 """
