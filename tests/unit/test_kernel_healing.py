@@ -192,7 +192,7 @@ def test_a_name_that_somebody_took_is_told_every_time_and_taken_back_when_free(
         assert "cannot create bridge br-web" in str(bridge.failure)
         assert applied.scope(WEB) == {}
         assert element("br-web", "bridges").key not in kernel.read([])
-        assert applied.intended(BRIDGE.key) == BRIDGE
+        assert applied.memory.intended(BRIDGE.key) == BRIDGE
     kernel.foreign.clear()
     assert all(each.repaired for each in applied.heal())
     assert kernel.read(["s1"]) == remembered(applied) == WANT
@@ -261,15 +261,15 @@ def test_a_change_tells_what_it_may_touch_while_it_is_on_its_way(kernel: FakeKer
     apply = kernel.apply
 
     def watched(steps: Iterable[Step]) -> None:
-        changing = applied.changing
-        seen.append((applied.turn, changing is not None and BRIDGE.key in changing))
+        changing = applied.memory.changing
+        seen.append((applied.memory.turn, changing is not None and BRIDGE.key in changing))
         apply(tuple(steps))
 
     kernel.apply = watched  # type: ignore[method-assign]
     applied.converge(WANTS)
     assert seen == [(1, True)]
-    assert (applied.turn, applied.changing) == (2, ())
-    assert {str(prefix) for prefix in applied.subnets()} == {"10.0.0.0/24"}
+    assert (applied.memory.turn, applied.memory.changing) == (2, ())
+    assert {str(prefix) for prefix in applied.memory.subnets()} == {"10.0.0.0/24"}
 
 
 def test_a_deviation_knows_the_steps_that_lead_it_back() -> None:

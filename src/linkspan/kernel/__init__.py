@@ -7,6 +7,8 @@
     spares    namespaces that wait for their sandboxes           resolver sockets on 127.0.0.11 inside them
     fake      the same face on dictionaries, for tests           applied  what we last put there; all or nothing
     probe     what this kernel can do                            worker   the one thread: queue, batches, idle work
+    memory    what holds and what is wanted, by scope            batching steps in portions; fail closed (pure)
+    observe   the kernel's events: what is news (notices)        healing  what deviates from what is wanted (pure)
     conntrack connections that must forget their way             holders  who holds a port of the host
     foreign   other people's firewalls, and what lifts a drop    passage  what foreign rules do to a packet (pure)
 

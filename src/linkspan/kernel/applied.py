@@ -10,8 +10,7 @@ Deletes are lazy: links and namespaces of a dissolved scope leave service at onc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel import healing
@@ -20,10 +19,10 @@ from linkspan.kernel.blame import blame, named, reason, refusal
 from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places, touches, with_dependents
 from linkspan.kernel.face import Discarding, Kernel, StepFailed
 from linkspan.kernel.healing import Deviation
+from linkspan.kernel.memory import Memory
 from linkspan.kernel.render import describe
 from linkspan.kernel.state import (
     HOST,
-    Address,
     Bridge,
     Key,
     Namespace,
@@ -41,7 +40,7 @@ SWEEP = 16
 
 
 class Applied:
-    """The memory of what holds, and the only one who changes it.
+    """The only one who changes the kernel, and the ``memory`` of what holds.
 
     Objects of a scope may stand on places of another: ports on a network's bridge, addresses in a sandbox's
     namespace. Whoever takes such a place away names the scopes that stand on it in the same call.
@@ -50,14 +49,7 @@ class Applied:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._bin: Discarding | None = kernel if isinstance(kernel, Discarding) else None
-        self._scopes: dict[Scope, State] = {}
-        self._owners: dict[Key, Scope] = {}
-        self._wanted: dict[Scope, State] = {}
-        """What the scopes were last successfully asked to hold, or told to by ``resync``: ``heal`` leads there."""
-        self._want: State = {}
-        """The same in one."""
-        self._turn = 0
-        self._changing: Collection[Key] | None = ()
+        self.memory = Memory()
         self._discarded: set[Place] = set()
         """Places of what waits for a sweep: their names are still taken."""
         self._unswept = self._bin is not None
@@ -65,30 +57,11 @@ class Applied:
 
     def scope(self, scope: Scope) -> State:
         """What holds in a scope; empty for one that does not exist. Not to be changed."""
-        return self._scopes.get(scope, {})
-
-    def intended(self, key: Key) -> Object | None:
-        """An object as somebody wants it, whether or not it is there. For any thread."""
-        return self._want.get(key)
-
-    def subnets(self) -> list[IPv4Network | IPv6Network]:
-        """The networks of the addresses that we want on the host's links. For any thread."""
-        wanted = [item for state in list(self._wanted.values()) for item in state.values()]
-        return [item.interface.network for item in wanted if isinstance(item, Address) and item.namespace == HOST]
-
-    @property
-    def turn(self) -> int:
-        """Grows by one when a change begins and by one when it ends and is remembered. For any thread."""
-        return self._turn
-
-    @property
-    def changing(self) -> Collection[Key] | None:
-        """The objects that a change on its way may touch; None: any. For any thread."""
-        return self._changing
+        return self.memory.scope(scope)
 
     def preview(self, wants: Mapping[Scope, State]) -> tuple[Step, ...]:
         """The steps that ``converge`` would take. Raises Conflict."""
-        return diff(merged(wants, self._owners), self._have(wants))
+        return diff(merged(wants, self.memory.owners), self.memory.holding(wants))
 
     def converge(self, wants: Mapping[Scope, State], *, eager: bool = False) -> tuple[Step, ...]:
         """Makes these scopes hold exactly these objects; an empty state dissolves its scope. All or nothing.
@@ -97,10 +70,10 @@ class Applied:
         Raises Conflict when an object belongs to another scope or a bridge's name to somebody else, and
         KernelFailure, which names scope, object and the kernel's reason.
         """
-        want, have = merged(wants, self._owners), self._have(wants)
-        with self._change({*want, *have}):
+        want, have = merged(wants, self.memory.owners), self.memory.holding(wants)
+        with self.memory.change({*want, *have}):
             steps = self._converge(wants, want, have, eager=eager)
-            self._intend(wants)
+            self.memory.intend(wants)
         return steps
 
     def _converge(self, wants: Mapping[Scope, State], want: State, have: State, *, eager: bool) -> tuple[Step, ...]:
@@ -115,11 +88,11 @@ class Applied:
             if isinstance(failure.step, Update):
                 done.append(failure.step)
             self._undo(wants, have, done)
-            raise refusal(failure, wants, self._owners) from failure
+            raise refusal(failure, wants, self.memory.owners) from failure
         except OSError as error:
             self._restore(wants, have)
             raise KernelFailure(f"{named(next(iter(wants)))}: the kernel cannot be asked: {reason(error)}") from error
-        self._remember(wants)
+        self.memory.remember(wants)
         return steps
 
     def resync(self, wants: Mapping[Scope, State], namespaces: Collection[str]) -> tuple[Step, ...]:
@@ -135,16 +108,15 @@ class Applied:
         want = merged(wants, {})
         self._kernel.expect(want.values())
         have = self._live({*namespaces, *namespaces_of(want.values())})
-        with self._change(None):
-            self._wanted, self._want = {}, {}
-            self._intend(wants)
+        with self.memory.change(None):
             steps = protection_together(diff(want, have))
             self._make_room(steps)
+            self.memory.begin_anew()
+            self.memory.intend(wants)
             garbage = have.keys() - want.keys()
             todo = batches(steps, set() if self._bin is None else garbage)
             done, failures = self._best_effort(todo, wants)
-            self._scopes, self._owners = {}, {}
-            self._remember(within(wants, after(have, done)))
+            self.memory.remember(within(wants, after(have, done)))
             self._dissolve_unmade(failures, wants)
         told = [*told_by(failures, wants).values(), *self._unraised(failures, wants)]
         if told:
@@ -160,36 +132,35 @@ class Applied:
         is what carries our mark and belongs to no scope (``garbage``). A scope whose link cannot be made is dissolved,
         as by ``resync``, and tried again the next time. KernelFailure: the kernel cannot be read.
         """
-        self._kernel.expect(self._want.values())
-        with self._change(None):
+        want, wanted = self.memory.want, self.memory.wanted
+        self._kernel.expect(want.values())
+        with self.memory.change(None):
             have = self._look(everything=everything)
-            found = healing.deviations(self._want, have, healing.owners_of(self._wanted))
-            left = healing.let_alone(given_up, self._wanted, have)
+            found = healing.deviations(want, have, healing.owners_of(wanted))
+            left = healing.let_alone(given_up, wanted, have)
             if not everything:
-                left |= {key for key, item in self._want.items() if isinstance(item, Namespace) and key not in have}
-            target = {key: item for key, item in self._want.items() if key not in left}
+                left |= {key for key, item in want.items() if isinstance(item, Namespace) and key not in have}
+            target = {key: item for key, item in want.items() if key not in left}
             target |= {key: have[key] for key in left if key in have}
             present = {
-                key: item
-                for key, item in have.items()
-                if key in self._want or key in left or healing.is_stray(item, self._want)
+                key: item for key, item in have.items() if key in want or key in left or healing.is_stray(item, want)
             }
             steps = protection_together(diff(target, present))
             self._make_room(steps)
-            absent = places(self._want[key] for key in left if key in self._want and key not in have)
-            done, failures = self._best_effort(batches(steps, set()), self._wanted, absent)
+            absent = places(want[key] for key in left if key in want and key not in have)
+            done, failures = self._best_effort(batches(steps, set()), wanted, absent)
             holds = after(present, done)
-            self._remember(within(self._wanted, holds))
+            self.memory.remember(within(wanted, holds))
             if failures:
-                self._dissolve_unmade(failures, self._wanted)
+                self._dissolve_unmade(failures, wanted)
                 holds = self._look(everything=everything)
-                self._remember(within(self._wanted, holds))
-        return healing.outcome(found, holds, told_by(failures, self._wanted))
+                self.memory.remember(within(wanted, holds))
+        return healing.outcome(found, holds, told_by(failures, wanted))
 
     def audit(self) -> tuple[Deviation, ...]:
         """What ``heal(everything=True)`` would find; nothing is changed. KernelFailure: the kernel cannot be read."""
-        self._kernel.expect(self._want.values())
-        return healing.deviations(self._want, self._look(everything=True), healing.owners_of(self._wanted))
+        self._kernel.expect(self.memory.want.values())
+        return healing.deviations(self.memory.want, self._look(everything=True), healing.owners_of(self.memory.wanted))
 
     def garbage(self) -> tuple[Deviation, ...]:
         """Links, tables and namespaces that carry our mark and belong to no scope, broken pins included.
@@ -198,12 +169,12 @@ class Applied:
         """
         pins = self._pins()
         live = {Namespace(name=name).key: Namespace(name=name) for name in pins} | self._live(pins)
-        useless = [item for key, item in live.items() if key not in self._want and healing.is_garbage(item)]
+        useless = [item for key, item in live.items() if key not in self.memory.want and healing.is_garbage(item)]
         return tuple(Deviation(scope=None, want=None, have=item) for item in useless)
 
     def collect(self) -> tuple[Deviation, ...]:
         """Removes the ``garbage``, best effort, and returns it with what became of it."""
-        with self._change(None):
+        with self.memory.change(None):
             found = self.garbage()
             going = {each.object.key: each.object for each in found}
             present = {**self._live(self._pins()), **going}
@@ -217,7 +188,7 @@ class Applied:
 
         Values inside sandboxes are not looked at. Takes about 1 ms for 100 networks.
         """
-        wanted = [item for item in self._want.values() if isinstance(item, Sysctl) and item.namespace == HOST]
+        wanted = [item for item in self.memory.want.values() if isinstance(item, Sysctl) and item.namespace == HOST]
         try:
             return self._kernel.settings(wanted) != [" ".join(item.value.split()) for item in wanted]
         except OSError as error:
@@ -236,32 +207,6 @@ class Applied:
             self._unswept = False
         return left
 
-    def _have(self, scopes: Iterable[Scope]) -> State:
-        return {key: item for scope in scopes for key, item in self.scope(scope).items()}
-
-    @contextlib.contextmanager
-    def _change(self, keys: Collection[Key] | None) -> Iterator[None]:
-        """A change of these objects (None: of any) is on its way while the body runs."""
-        self._changing = keys
-        self._turn += 1
-        try:
-            yield
-        finally:
-            self._turn += 1
-            self._changing = ()
-
-    def _intend(self, wants: Mapping[Scope, State]) -> None:
-        """Each scope's wish, and the object's of all, change at once: the event loop looks on."""
-        want = dict(self._want)
-        for scope in wants:
-            for key in self._wanted.pop(scope, {}):
-                want.pop(key, None)
-        for scope, state in wants.items():
-            want.update(state)
-            if state:
-                self._wanted[scope] = dict(state)
-        self._want = want
-
     def _pins(self) -> frozenset[str]:
         try:
             return self._kernel.pins()
@@ -271,25 +216,13 @@ class Applied:
     def _look(self, *, everything: bool) -> State:
         """What is there: read as a whole, or on the host alone. KernelFailure."""
         if everything:
-            return self._live(namespaces_of(self._want.values()))
-        known = {key: item for state in self._scopes.values() for key, item in state.items()}
+            return self._live(namespaces_of(self.memory.want.values()))
+        known = self.memory.everything()
         try:
-            seen = self._kernel.read_host({**self._want, **known})
+            seen = self._kernel.read_host({**self.memory.want, **known})
         except OSError as error:
             raise KernelFailure(f"the kernel's state cannot be read: {reason(error)}") from error
         return healing.assumed(seen, known)
-
-    def _remember(self, wants: Mapping[Scope, State]) -> None:
-        """Each scope changes at once: the event loop looks on."""
-        for scope, state in wants.items():
-            for key in self.scope(scope):
-                if self._owners.get(key) == scope:
-                    del self._owners[key]
-            self._owners.update(dict.fromkeys(state, scope))
-            if state:
-                self._scopes[scope] = dict(state)
-            else:
-                self._scopes.pop(scope, None)
 
     def _live(self, namespaces: Collection[str]) -> State:
         try:
@@ -386,7 +319,7 @@ class Applied:
             for key, item in self._live(namespaces_of(concerned.values())).items()
             if not touches(item.softly_needs(), unpinned)  # a pair goes soon after the namespace of its peer
         }
-        self._remember(within({scope: {**self.scope(scope), **state} for scope, state in wants.items()}, holds))
+        self.memory.remember(within({scope: {**self.scope(scope), **state} for scope, state in wants.items()}, holds))
 
     def _dissolve_unmade(self, failures: Sequence[StepFailed], wants: Mapping[Scope, State]) -> None:
         """Takes away what is left of scopes whose link could not be made; they are wanted all the same."""

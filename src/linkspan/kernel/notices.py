@@ -6,14 +6,15 @@ one that agrees with what is wanted is no news, whoever caused it. Only nftables
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_interface
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from linkspan.kernel.links import Mark, outer_end
-from linkspan.kernel.state import HOST, Bridge, Key, Object, Route, Sysctl, Veth
+from linkspan.kernel.memory import Memory
+from linkspan.kernel.state import HOST, Bridge, Key, Route, Sysctl, Veth
 from linkspan.kernel.wire.address import LinkAddress
 from linkspan.kernel.wire.link import Link
 from linkspan.kernel.wire.message import AF_INET
@@ -42,20 +43,6 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """For addresses and routes: the interface."""
     advertised: bool = False
     """A route that was learned from a router's advertisement."""
-
-
-class Memory(Protocol):
-    """What the judgement rests on; ``applied.Applied`` is one. For any thread."""
-
-    @property
-    def turn(self) -> int: ...
-
-    @property
-    def changing(self) -> Collection[Key] | None: ...
-
-    def intended(self, key: Key) -> Object | None: ...
-
-    def subnets(self) -> list[IPv4Network | IPv6Network]: ...
 
 
 Judgement = tuple[Key, Notice] | None

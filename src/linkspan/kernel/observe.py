@@ -19,9 +19,10 @@ from collections.abc import Callable, Collection
 
 from linkspan.kernel import notices
 from linkspan.kernel.links import Mark
+from linkspan.kernel.memory import Memory
 from linkspan.kernel.multicast import Listener, Overrun
 from linkspan.kernel.netlink import Netlink
-from linkspan.kernel.notices import Judgement, Memory, Notice, is_uninteresting
+from linkspan.kernel.notices import Judgement, Notice, is_uninteresting
 from linkspan.kernel.state import HOST, Key
 from linkspan.kernel.wire import address, link, netconf, nftables, port, route
 from linkspan.kernel.wire.link import IFLA_IFNAME, Link

@@ -23,6 +23,7 @@ from linkspan.kernel.applied import Applied
 from linkspan.kernel.diff import Step
 from linkspan.kernel.face import Kernel
 from linkspan.kernel.healing import Deviation
+from linkspan.kernel.memory import Memory
 from linkspan.kernel.state import Key, Scope, State
 
 T = TypeVar("T")
@@ -67,9 +68,9 @@ class Worker:
             await asyncio.to_thread(thread.join)
 
     @property
-    def memory(self) -> Applied:
-        """What ``Observer`` judges by: ``turn``, ``changing``, ``intended`` and ``subnets`` are for any thread."""
-        return self._applied
+    def memory(self) -> Memory:
+        """What ``Observer`` judges by. Only what is said to be for any thread may be looked at."""
+        return self._applied.memory
 
     def thread_id(self) -> int:
         """The kernel's id of the kernel thread (gettid(2)), 0 when it is not running. For any thread."""
