@@ -29,7 +29,8 @@ MOST_ANNOUNCEMENTS = 3
 ANNOUNCEMENT_INTERVALS = (100, 2000)
 """Milliseconds; Docker's bounds."""
 
-_SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+\.IFNAME(\.[A-Za-z0-9_-]+)+", re.ASCII)
+_SYSCTL = re.compile(r"(net(?:\.[A-Za-z0-9_-]+)+\.)(?:IFNAME|ifname)((?:\.[A-Za-z0-9_-]+)+)", re.ASCII)
+"""Older docker clients turn the values of driver options into small letters."""
 _VALUE = re.compile(r"[A-Za-z0-9_.:/ \t-]{1,128}", re.ASCII)
 _LIKE_THIS = "say it like net.ipv4.conf.IFNAME.log_martians=1, with IFNAME for the interface and commas between"
 
@@ -65,9 +66,10 @@ def _sysctls(text: str) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for part in text.split(",") if text else ():
         name, equals, value = (each.strip() for each in part.partition("="))
-        if not equals or not _SYSCTL.fullmatch(name) or not _VALUE.fullmatch(value):
+        parts = _SYSCTL.fullmatch(name)
+        if not equals or parts is None or not _VALUE.fullmatch(value):
             raise InvalidRequest(f'option {SYSCTLS}: "{part}" is no setting of a network interface', remedy=_LIKE_THIS)
-        path = name.replace(".", "/")
+        path = f"{parts[1]}IFNAME{parts[2]}".replace(".", "/")
         if found.get(path, value) != value:
             raise InvalidRequest(
                 f"option {SYSCTLS}: {name} is set twice, to {found[path]} and to {value}", remedy="give one value"
