@@ -252,6 +252,8 @@ def port_lab(folder: Path, *, bridge_netfilter: bool) -> Iterator[Lab]:
         for name in ("iptables", "ip6tables"):
             Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}").write_text(str(int(bridge_netfilter)), encoding="ascii")
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        # Answers must come in by the interface that leads to where they claim to come from: the strictest host.
+        subprocess.run(["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1"], check=True)
         no_detection = ("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         subprocess.run(no_detection, check=True)
         lan.run(*no_detection)
