@@ -225,6 +225,14 @@ def test_what_hangs_on_unknown_conditions_is_not_reported(here: Namespace) -> No
     assert found() == ()
 
 
+def test_a_host_that_may_not_speak_is_told_how_it_may_speak_to_its_containers(here: Namespace) -> None:
+    shell("iptables -P OUTPUT DROP; iptables -A OUTPUT -o lo -j ACCEPT")
+    obstacle = the_one()
+    assert (obstacle.directions, obstacle.remedy) == (("host",), f"iptables -I OUTPUT -o {BRIDGE} -j ACCEPT")
+    shell(obstacle.remedy)
+    assert found() == ()
+
+
 def test_maps_of_verdicts_are_followed(here: Namespace) -> None:
     nft(f"""table inet mine {{
  chain no {{ reject; }}

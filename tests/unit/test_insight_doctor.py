@@ -70,7 +70,7 @@ CASES: dict[str, tuple[dict[str, object], str, str]] = {
     "a foreign drop": (
         {"obstacles": (OBSTACLE,)},
         "failure",
-        "ufw drops IPv4 connections between br-a and the outside",
+        "ufw drops IPv4 connections from outside to br-a and from br-a to the outside (table ip filter",
     ),
     "the old iptables": ({"legacy_tables": ("filter",)}, "note", "only the policies are read"),
     "bridged frames": ({"bridge_calls": {4: True, 6: False}}, "note", "IPv4 firewall rules"),

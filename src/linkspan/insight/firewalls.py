@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from linkspan.insight.views import ForeignRule
-from linkspan.kernel.foreign import Obstacle
+from linkspan.kernel.foreign import Direction, Obstacle
+
+WORDS: dict[Direction, str] = {
+    "in": "from outside to {bridge}",
+    "out": "from {bridge} to the outside",
+    "host": "from the host itself to {bridge}",
+}
 
 
 def foreign_rules(obstacles: Iterable[Obstacle]) -> tuple[ForeignRule, ...]:
@@ -18,10 +24,5 @@ def foreign_rules(obstacles: Iterable[Obstacle]) -> tuple[ForeignRule, ...]:
 def sentence(item: Obstacle) -> str:
     """What a foreign chain does to a bridge, in one sentence without a final full stop."""
     families = " and ".join(f"IPv{version}" for version in item.versions)
-    if item.directions == ("in",):
-        traffic = f"from outside to {item.bridge}"
-    elif item.directions == ("out",):
-        traffic = f"from {item.bridge} to the outside"
-    else:
-        traffic = f"between {item.bridge} and the outside"
-    return f"{item.owner} drops {families} connections {traffic} ({item.where}: {item.what})"
+    words = [WORDS[each].format(bridge=item.bridge) for each in item.directions]
+    return f"{item.owner} drops {families} connections {' and '.join(words)} ({item.where}: {item.what})"

@@ -36,6 +36,11 @@ STATES = re.compile(r"\bct state ([a-z,]+)")
 Listing = Sequence[tuple[str, dict[str, object]]]
 
 
+Direction = Literal["in", "out", "host"]
+"""``in``: new connections from outside to containers; ``out``: from them; ``host``: from the host itself to them."""
+DIRECTIONS: tuple[Direction, ...] = ("in", "out", "host")
+
+
 class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     """A foreign chain that certainly ends traffic of one bridge."""
 
@@ -45,8 +50,7 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     """``policy drop``, or the rule."""
     bridge: str
-    directions: tuple[Literal["in", "out"], ...]
-    """``in``: new connections to containers; ``out``: from them."""
+    directions: tuple[Direction, ...]
     versions: tuple[int, ...]
     remedy: str
     """A command line for a root shell."""
@@ -174,7 +178,7 @@ def obstacles(ruleset: Ruleset, bridges: Sequence[str], *, versions: Sequence[in
 
 
 def ways(bridge: str, versions: Sequence[int]) -> list[Packet]:
-    """New connections to and from the containers of a bridge, with an interface outside that has no name here."""
+    """New connections to and from the containers of a bridge; the interface outside has no name here."""
     return [
         packet
         for version in versions
@@ -182,6 +186,7 @@ def ways(bridge: str, versions: Sequence[int]) -> list[Packet]:
             Packet(hook="forward", version=version, outgoing=bridge, translated=True),
             Packet(hook="forward", version=version, incoming=bridge),
             Packet(hook="prerouting", version=version, incoming=bridge),
+            Packet(hook="output", version=version, outgoing=bridge),
         )
     ]
 
@@ -189,12 +194,8 @@ def ways(bridge: str, versions: Sequence[int]) -> list[Packet]:
 def obstacle(ruleset: Ruleset, bridge: str, stopped: Sequence[tuple[Stop, Packet]]) -> Obstacle:
     """One chain's stops of one bridge, put together."""
     stop, _ = stopped[0]
-    outwards = [packet.incoming == bridge for _, packet in stopped]
-    directions: list[Literal["in", "out"]] = []
-    if not all(outwards):
-        directions.append("in")
-    if any(outwards):
-        directions.append("out")
+    met = {direction_of(packet) for _, packet in stopped}
+    directions = tuple(each for each in DIRECTIONS if each in met)
     owner = owner_of(ruleset, stop)
     lines = [lifting(ruleset, owner, stop.base, bridge, direction) for direction in directions]
     return Obstacle(
@@ -202,10 +203,17 @@ def obstacle(ruleset: Ruleset, bridge: str, stopped: Sequence[tuple[Stop, Packet
         where=where(stop.base),
         what=stop.what,
         bridge=bridge,
-        directions=tuple(directions),
+        directions=directions,
         versions=tuple(sorted({packet.version for _, packet in stopped})),
         remedy=" && ".join(dict.fromkeys(lines)),
     )
+
+
+def direction_of(packet: Packet) -> Direction:
+    """Where one of the ``ways`` leads."""
+    if packet.hook == "output":
+        return "host"
+    return "out" if packet.incoming else "in"
 
 
 def where(chain: Chain) -> str:
@@ -236,11 +244,13 @@ def of_iptables(chain: Chain) -> bool:
     return chain.family in ("ip", "ip6") and chain.table in (*IPTABLES, OLD) and chain.name == chain.hook.upper()
 
 
-def lifting(ruleset: Ruleset, owner: Owner, base: Chain, bridge: str, direction: Literal["in", "out"]) -> str:
+def lifting(ruleset: Ruleset, owner: Owner, base: Chain, bridge: str, direction: Direction) -> str:
     """The command that lets a bridge's traffic pass a chain."""
     outwards = direction == "out"
     if owner == "firewalld":
         return f"firewall-cmd --zone=trusted --add-interface={bridge}"
+    if owner == "ufw" and base.hook == "output":
+        return f"ufw allow out on {bridge}"
     if owner == "ufw" and base.hook == "forward":
         return f"ufw route allow {'in' if outwards else 'out'} on {bridge}"
     if of_iptables(base):
