@@ -41,7 +41,7 @@ def test_every_option_is_read() -> None:
 
 
 def test_the_placeholder_is_read_in_small_letters_too() -> None:
-    """Older docker clients write it so, whatever a person typed."""
+    """The docker client writes it so, whatever a person typed."""
     assert endpoint_options({SYSCTLS: "net.ipv4.conf.ifname.log_martians=1"}).sysctls == (
         ("net/ipv4/conf/IFNAME/log_martians", "1"),
     )

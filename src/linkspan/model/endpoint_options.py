@@ -30,7 +30,7 @@ ANNOUNCEMENT_INTERVALS = (100, 2000)
 """Milliseconds; Docker's bounds."""
 
 _SYSCTL = re.compile(r"(net(?:\.[A-Za-z0-9_-]+)+\.)(?:IFNAME|ifname)((?:\.[A-Za-z0-9_-]+)+)", re.ASCII)
-"""Older docker clients turn the values of driver options into small letters."""
+"""The docker client (28.2) turns what stands in ``--network`` behind ``driver-opt=`` into small letters."""
 _VALUE = re.compile(r"[A-Za-z0-9_.:/ \t-]{1,128}", re.ASCII)
 _LIKE_THIS = "say it like net.ipv4.conf.IFNAME.log_martians=1, with IFNAME for the interface and commas between"
 
