@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import pairwise
 
 import dns.flags
@@ -303,6 +305,54 @@ def test_a_bad_tcp_client_delays_nobody() -> None:
                 writer.close()
 
     asyncio.run(story())
+
+
+def test_without_descriptors_nobody_is_accepted_for_a_moment_and_names_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ACCEPT_PAUSE", 0.3)
+    loops = 0
+
+    async def story() -> None:
+        async with laboratory() as lab:
+            serving = await lab.serve()
+            accept, question = serving.accept, dns.message.make_query("web", "A").to_wire()
+
+            def counted() -> None:
+                nonlocal loops
+                loops += 1
+                accept()
+
+            asyncio.get_running_loop().add_reader(serving.tcp, counted)
+            with socket.socket() as client, bound(socket.SOCK_DGRAM) as asking:
+                asking.settimeout(5)
+                with no_descriptors():
+                    client.connect(lab.tcp)
+                    asking.sendto(question, lab.udp)
+                    await asyncio.sleep(0.1)
+                    assert asking.recv(512)[:2] == question[:2]
+                    assert loops == 1
+                client.setblocking(False)
+                await asyncio.get_running_loop().sock_sendall(client, framed("web"))
+                answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 512), 5)
+                assert texts(dns.message.from_wire(answer[2:])) == ["10.0.0.2"]
+
+    asyncio.run(story())
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process at its limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
 
 
 def test_a_closed_serving_leaves_no_connection_open() -> None:
