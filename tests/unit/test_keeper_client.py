@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -29,7 +30,7 @@ from keeper_lab import (
 )
 from linkspan.dns.names import Client, Host, Zone
 from linkspan.errors import KeeperFailure
-from linkspan.keeper import protocol
+from linkspan.keeper import process, protocol
 from linkspan.keeper.channel import Channel
 from linkspan.keeper.client import KeeperClient
 from linkspan.keeper.face import Relay
@@ -155,6 +156,23 @@ def test_a_held_port_is_nobody_elses_until_it_is_released(tmp_path: Path) -> Non
     run(story)
 
 
+def test_a_port_that_is_relayed_no_more_is_refused_and_stays_reserved(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with keeper(tmp_path) as client:
+            port = await hold(client, "one", Relay(target="127.0.0.1", port=9))
+            await settled(client)
+            await client.hold("one", client.held()["one"])
+            with pytest.raises(ConnectionResetError):
+                await talk(port)
+            assert not is_free(port)
+            with echo_server() as target:
+                await client.hold("one", client.held()["one"], Relay(target="127.0.0.1", port=target))
+                await settled(client)
+                assert await talk(port) == b"hello"
+
+    run(story)
+
+
 def test_a_new_daemon_finds_everything_where_it_was(tmp_path: Path) -> None:
     async def story() -> None:
         with echo_server() as target:
@@ -186,11 +204,16 @@ async def check_everything(client: KeeperClient, names: int, plain: int, relayed
     await settled(client)
     assert await asking("web", "127.0.0.1", names) == "10.0.0.2"
     assert not is_free(plain)
-    reader, writer = await asyncio.open_connection("127.0.0.1", relayed)
+    assert await talk(relayed) == b"hello"
+
+
+async def talk(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"hello")
     writer.write_eof()
-    assert await reader.read() == b"hello"
+    answer = await reader.read()
     writer.close()
+    return answer
 
 
 def test_a_keeper_that_is_killed_is_followed_by_one_that_knows_everything(tmp_path: Path) -> None:
@@ -417,3 +440,14 @@ def test_a_thousand_rounds_leave_no_descriptor(tmp_path: Path) -> None:
             assert (tmp_path / LOG).read_text() == ""
 
     run(story)
+
+
+def test_a_log_that_grows_without_end_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LONGEST_LOG", 1000)
+    with (tmp_path / "log").open("a") as file:
+        handler = process.BoundedLog(file)
+        for number in range(100):
+            handler.emit(logging.LogRecord("keeper", logging.ERROR, "", 0, f"complaint {number}", (), None))
+    text = (tmp_path / "log").read_text()
+    assert len(text) < 1100
+    assert text.endswith("complaint 99\n")

@@ -7,7 +7,7 @@ kernel cannot translate.
     protocol  what daemon and keeper say             channel   how it travels, descriptors included
     memory    what was told, to tell it again        starting  how its process begins, and ends by force
     process   the keeper itself                      holdings  reserved ports
-    names     sandboxes, joined with ``dns``         relay     held sockets to a container (``relay_tcp``, ``relay_udp``)
+    names     sandboxes, joined with ``dns``         relay     held sockets to a container (also ``_tcp``, ``_udp``)
 
 It imports little, since it lives long beside everything else: some 19 MB, most of them for Python and asyncio.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import logging
 import os
 import socket
 import struct
@@ -25,6 +26,8 @@ LARGEST = 1 << 28
 RECEIVE = 1 << 16
 READS = 16
 """Reads in one go, so that a flood of messages delays nobody's query for long."""
+
+log = logging.getLogger(__name__)
 
 Arrived = Callable[[bytes, list[int]], None]
 """Gets a body and its descriptors, which it owns from then on."""
@@ -46,6 +49,8 @@ class Channel:
         self._descriptors: deque[int] = deque()
         self._waiting: deque[_Piece] = deque()
         self._open = True
+        self.cut_off = False
+        """Whether the limit of open files is why the channel closed."""
         self._loop.add_reader(self.socket.fileno(), self._read)
 
     @property
@@ -118,6 +123,9 @@ class Channel:
                 self._fail()
                 return
             self._descriptors.extend(descriptors)
+            if not whole:
+                self.cut_off = True
+                log.error("more descriptors arrive than this process may have open (RLIMIT_NOFILE)")
             if not data or not whole:
                 self._fail()
                 return

@@ -260,6 +260,7 @@ class KeeperClient:
             if isinstance(answer, protocol.Inventory) and not met.done():
                 met.set_result((answer, descriptors))
 
+        pid = starting.listener(connection)
         channel = Channel(connection, arrived, lambda: None if met.done() else met.set_result(None))
         channel.send(protocol.encode(protocol.Hello(version=protocol.VERSION, instance=self._instance)))
         try:
@@ -267,13 +268,15 @@ class KeeperClient:
                 outcome = await met
         except TimeoutError:
             log.error("a keeper that does not answer is killed; another one takes over")
-            starting.kill(connection)
-            channel.close()
-            return False
+            outcome = None
         except BaseException:
             channel.close()
             raise
+        if channel.cut_off:
+            raise KeeperFailure("it holds more than this process may have open (RLIMIT_NOFILE)")
         if outcome is None:
+            channel.close()
+            await starting.kill(pid, PATIENCE)
             return False
         return await self._meet(channel, *outcome)
 
@@ -302,8 +305,7 @@ async def _end(channel: Channel, pid: int) -> None:
     """Asks a keeper to end; returns when its process has gone, which it must by itself or by force."""
     channel.send(protocol.encode(protocol.End()))
     if not await starting.ended(pid, PATIENCE):
-        starting.kill(channel.socket)
-        await starting.ended(pid, PATIENCE)
+        await starting.kill(pid, PATIENCE)
     channel.close()
 
 

@@ -24,11 +24,10 @@ class Holdings:
         self.release(key)
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         relaying = None
-        if relay is not None:
-            try:
-                relaying = Relaying(relay, sockets)
-            except OSError as error:
-                log.error("what is held as %s cannot be relayed to %s: %s", key, relay.target, error)
+        try:
+            relaying = Relaying(relay, sockets)
+        except OSError as error:
+            log.error("what is held as %s cannot be relayed to %s: %s", key, relay.target if relay else "nobody", error)
         self._held[key] = (sockets, relay, relaying)
 
     def release(self, key: str) -> None:

@@ -12,21 +12,35 @@ from linkspan.keeper.relay_udp import UdpRelay
 
 
 class Relaying:
-    """The relay of one key. OSError when a socket cannot listen; then none of them is read."""
+    """The relay of one key. OSError when a socket cannot listen; then none of them is read.
 
-    def __init__(self, relay: Relay, sockets: Sequence[socket.socket]) -> None:
+    Without a relay those that listen since an earlier one refuse everybody, who would wait for ever otherwise.
+    """
+
+    def __init__(self, relay: Relay | None, sockets: Sequence[socket.socket]) -> None:
         self._relays: list[TcpRelay | UdpRelay] = []
-        admitted = admission(relay)
         try:
-            for place, held in enumerate(sockets):
-                target = (relay.target, relay.port + place)
-                if held.type == socket.SOCK_STREAM:
-                    self._relays.append(TcpRelay(held, target, admitted))
-                else:
-                    self._relays.append(UdpRelay(held, target, admitted))
+            if relay is None:
+                self._refuse(sockets)
+            else:
+                self._carry(relay, sockets)
         except OSError:
             self.close()
             raise
+
+    def _refuse(self, sockets: Sequence[socket.socket]) -> None:
+        for held in sockets:
+            if held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                self._relays.append(TcpRelay(held, ("", 0), lambda _: False))
+
+    def _carry(self, relay: Relay, sockets: Sequence[socket.socket]) -> None:
+        admitted = admission(relay)
+        for place, held in enumerate(sockets):
+            target = (relay.target, relay.port + place)
+            if held.type == socket.SOCK_STREAM:
+                self._relays.append(TcpRelay(held, target, admitted))
+            else:
+                self._relays.append(UdpRelay(held, target, admitted))
 
     def close(self) -> None:
         """Ends all that is being carried."""

@@ -51,7 +51,10 @@ class TcpRelay:
         self._listen()
 
     def close(self) -> None:
-        """Accepts no more and resets all connections."""
+        """Accepts no more and resets all connections. The socket goes on listening.
+
+        shutdown(2) would end that, but a port that the kernel chose would be free for others then.
+        """
         self._closed = True
         self._loop.remove_reader(self._listener.fileno())
         if self._rest is not None:

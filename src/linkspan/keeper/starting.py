@@ -92,10 +92,19 @@ async def ended(pid: int, patience: float) -> bool:
     return True
 
 
-def kill(connection: socket.socket) -> None:
-    """Ends the process that listens at the other end (SO_PEERCRED: who called listen(2) last)."""
+def listener(connection: socket.socket) -> int:
+    """Who listens at the other end: the process that called listen(2) last (SO_PEERCRED); 0 when it is ourselves.
+
+    We called it ourselves for a keeper that has not come that far yet.
+    """
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid = _CREDENTIALS.unpack(told)[0]
-    if pid not in (0, os.getpid()):
+    pid: int = _CREDENTIALS.unpack(told)[0]
+    return 0 if pid == os.getpid() else pid
+
+
+async def kill(pid: int, patience: float) -> None:
+    """Ends a process by force, and waits for its end; 0 is none."""
+    if pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        await ended(pid, patience)
