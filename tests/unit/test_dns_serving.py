@@ -147,6 +147,7 @@ def test_two_sandboxes_see_only_their_own_networks() -> None:
         (dns.message.make_query("a.example", "AXFR").to_wire(), dns.rcode.REFUSED),
         (dns.message.make_query("version.bind", "TXT", "CH").to_wire(), dns.rcode.REFUSED),
     ],
+    ids=["nonsense", "an update", "a transfer", "another class"],
 )
 def test_what_is_not_ours_to_answer_is_refused_politely(data: bytes, code: int) -> None:
     async def story() -> None:
