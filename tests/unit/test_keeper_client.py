@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -451,3 +452,28 @@ def test_a_log_that_grows_without_end_starts_again(tmp_path: Path, monkeypatch: 
     text = (tmp_path / "log").read_text()
     assert len(text) < 1100
     assert text.endswith("complaint 99\n")
+
+
+def test_a_daemon_that_may_not_open_all_that_is_held_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        first = KeeperClient(tmp_path, INSTANCE)
+        await first.start()
+        with bound(socket.SOCK_STREAM) as reserved:
+            await first.hold("many", [reserved.fileno()] * 400)
+            port = port_of(reserved)
+        await settled(first)
+        pid = first.pid
+        await first.close(end=False)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(os.getpid()) + 100, hard))
+        try:
+            with pytest.raises(KeeperFailure, match="it holds more than this process may have open"):
+                await KeeperClient(tmp_path, INSTANCE).start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not is_free(port)
+        async with keeper(tmp_path) as second:
+            assert second.pid == pid
+            assert len(second.held()["many"]) == 400
+
+    run(story)
