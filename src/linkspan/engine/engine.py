@@ -182,7 +182,6 @@ class Engine:
         await self._lifecycle.close()
         await self.execs.close()
         await self._networking.services.close(end=not self._intent.sandboxes)
-        await self._worker.call(self._depths.close)
         await self._worker.drain()
         await self._worker.stop()
         self._runtime.close()
