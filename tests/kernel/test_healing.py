@@ -234,6 +234,31 @@ def test_what_was_given_up_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     run(story())
 
 
+def test_a_deviation_that_is_known_is_no_news(tmp_path: Path) -> None:
+    """Somebody insists on it: the bridge tells of itself with every port that comes, and nobody reads the kernel."""
+
+    async def story() -> None:
+        async with watched(tmp_path) as lab:
+            lab.healing = False
+            given_up = [("link", "", "br-web"), ("sysctl", "", "net/ipv4/ip_forward")]
+            sh("ip", "link", "set", "br-web", "address", "02:42:00:00:00:99")
+            sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
+            await lab.until(lambda: lab.bursts != [])
+            await lab.worker.heal(given_up=given_up)
+            await asyncio.sleep(QUIET)
+            lab.bursts.clear()
+            assert not await lab.worker.settings_differ()
+            await lab.make(sandbox(1))
+            await lab.calm()
+            sh("ip", "link", "set", "br-web", "down")
+            await lab.until(lambda: lab.bursts != [])
+            assert {each.object.key for each in await lab.worker.audit()} >= set(given_up)
+            assert all(each.repaired for each in await lab.worker.heal())
+            await lab.is_as_wanted()
+
+    run(story())
+
+
 def test_changes_inside_are_told_and_repaired_when_asked(tmp_path: Path) -> None:
     async def story() -> None:
         async with watched(tmp_path) as lab:

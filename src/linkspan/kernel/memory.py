@@ -37,6 +37,11 @@ class Memory:
         """An object as somebody wants it, whether or not it is there. For any thread."""
         return self.want.get(key)
 
+    def held(self, key: Key) -> Object | None:
+        """An object as it was when we made it or last looked: not as wanted where it was given up. For any thread."""
+        scope = self.owners.get(key)
+        return self.scope(scope).get(key) if scope is not None else None
+
     def subnets(self) -> list[IPv4Network | IPv6Network]:
         """The networks of the addresses that we want on the host's links. For any thread."""
         wanted = [item for state in list(self.wanted.values()) for item in state.values()]

@@ -1,7 +1,8 @@
 """What happened to the host's network, judged against what we want of it: an event is news, or our own echo.
 
 The kernel's events carry no sender, and each of our own changes makes about ten. So an event counts by what it says:
-one that agrees with what is wanted is no news, whoever caused it. Only nftables tells who made a change.
+one that agrees with what is wanted, or with a deviation that is known, is no news, whoever caused it. Only nftables
+tells who made a change.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from linkspan.kernel.links import Mark, outer_end
 from linkspan.kernel.memory import Memory
-from linkspan.kernel.state import HOST, Bridge, Key, Route, Sysctl, Veth
+from linkspan.kernel.state import HOST, Bridge, Key, Object, Route, Sysctl, Veth
 from linkspan.kernel.wire.address import LinkAddress
 from linkspan.kernel.wire.link import Link
 from linkspan.kernel.wire.message import AF_INET
@@ -57,17 +58,20 @@ def judge_link(
     want = memory.intended(key)
     if want is None:
         return _judge_foreign_link(key, found, mark, foreign.get(name))
+    held = memory.held(key)
     if found is None or not mark.ours(found):
-        return key, Notice(kind="link", name=name, deleted=True)
-    if isinstance(want, Veth):
-        agrees = found.kind == "veth" and outer_end(found, names, want) == want
-    else:
-        agrees = found.kind == "bridge" and isinstance(want, Bridge) and is_like(found, want)
+        known = found is not None and held is None
+        return None if known else (key, Notice(kind="link", name=name, deleted=True))
+    agrees = is_like(found, want, names) or (held is not None and is_like(found, held, names))
     return None if agrees else (key, Notice(kind="link", name=name))
 
 
-def is_like(found: Link, want: Bridge) -> bool:
-    """Whether a bridge is as wanted."""
+def is_like(found: Link, want: Object, names: Mapping[int, str]) -> bool:
+    """Whether a link, seen from the host, is as this object says."""
+    if isinstance(want, Veth):
+        return found.kind == "veth" and outer_end(found, names, want) == want
+    if not isinstance(want, Bridge) or found.kind != "bridge":
+        return False
     live = (found.mac, found.mtu, found.alias, found.group, found.gso_max_size, found.up)
     return live == (want.mac, want.mtu, want.alias, want.group, want.gso_max_size, want.up)
 
@@ -89,8 +93,8 @@ def is_uninteresting(found: Link, mark: Mark) -> bool:
 def judge_port(port: Port, memory: Memory) -> Judgement:
     """Flags of a port, which the kernel tells by themselves."""
     key = ("link", HOST, port.name)
-    want = memory.intended(key)
-    if not isinstance(want, Veth) or (port.hairpin, port.isolated) == (want.hairpin, want.isolated):
+    settled = [item for item in (memory.intended(key), memory.held(key)) if isinstance(item, Veth)]
+    if not settled or any((port.hairpin, port.isolated) == (item.hairpin, item.isolated) for item in settled):
         return None
     return key, Notice(kind="link", name=port.name)
 
@@ -99,7 +103,8 @@ def judge_address(link_name: str, found: LinkAddress, deleted: bool, memory: Mem
     """An address that came or went. What others do with our links is their affair."""
     key = ("address", HOST, link_name, found.address)
     if memory.intended(key) is not None:
-        return (key, Notice(kind="address", name=found.address, link=link_name, deleted=True)) if deleted else None
+        lost = deleted and memory.held(key) is not None
+        return (key, Notice(kind="address", name=found.address, link=link_name, deleted=True)) if lost else None
     address = ip_interface(found.address).ip
     if address.is_link_local or address.is_loopback or memory.intended(("link", HOST, link_name)) is not None:
         return None
@@ -111,8 +116,8 @@ def judge_route(link_name: str, found: RouteEntry, deleted: bool, memory: Memory
     metric, table = str(found.metric), str(found.table)
     key = ("route", HOST, table, str(found.destination), metric)
     if found.protocol == Route.PROTOCOL:
-        wanted = deleted and memory.intended(key) is not None
-        return (key, Notice(kind="route", name=key[3], link=link_name, deleted=True)) if wanted else None
+        lost = deleted and memory.intended(key) is not None and memory.held(key) is not None
+        return (key, Notice(kind="route", name=key[3], link=link_name, deleted=True)) if lost else None
     if memory.intended(("link", HOST, link_name)) is not None:
         return None
     advertised = found.protocol == RTPROT_RA
@@ -150,8 +155,8 @@ def settings_of(found: NetConf, names: Mapping[int, str]) -> dict[str, str]:
 def judge_setting(path: str, value: str, memory: Memory) -> Judgement:
     """A value that we set."""
     key = ("sysctl", HOST, path)
-    want = memory.intended(key)
-    if not isinstance(want, Sysctl) or want.value == value:
+    settled = [item for item in (memory.intended(key), memory.held(key)) if isinstance(item, Sysctl)]
+    if not settled or any(item.value == value for item in settled):
         return None
     return key, Notice(kind="setting", name=path)
 
