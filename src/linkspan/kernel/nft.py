@@ -20,6 +20,8 @@ from typing import cast
 
 import msgspec
 
+from linkspan.kernel.low_descriptors import low_descriptor, returned
+
 OUTPUT_JSON = 1 << 4
 OUTPUT_NUMERIC_PROTOCOL = 1 << 7
 """6 instead of tcp: we write numbers, and names depend on /etc/protocols."""
@@ -53,11 +55,12 @@ class NftError(OSError):
 
 
 class Nft:
-    """A libnftables context. OSError when the library is missing."""
+    """A libnftables context. OSError when the library is missing, or the process has no low descriptor left."""
 
     def __init__(self) -> None:
         self._library = _load()
-        self._context = self._library.nft_ctx_new(0)
+        with low_descriptor():
+            self._context = self._library.nft_ctx_new(0)
         if not self._context:
             raise OSError(errno.ENOMEM, "libnftables gives no context")
         self._library.nft_ctx_buffer_output(self._context)
@@ -68,6 +71,7 @@ class Nft:
         if self._context:
             self._library.nft_ctx_free(self._context)
             self._context = None
+            returned()
 
     def run(self, commands: Sequence[str]) -> None:
         """Runs commands (each of one or several lines) as one transaction. NftError: none of them stands."""
