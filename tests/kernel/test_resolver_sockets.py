@@ -84,7 +84,8 @@ def test_a_prepared_spare_brings_table_and_sockets_without_a_transaction(
     linux: LinuxKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linux.prepare_spares(resolver.table("", PORT), PORT)
-    assert linux.fill(2) == 4
+    assert linux.fill(2, 1) == 1
+    assert linux.fill(2) == 3
     with monkeypatch.context() as patch:
         patch.setattr(Nft, "run", lambda *_: pytest.fail("a transaction"))
         patch.setattr("linkspan.kernel.spares.open_inside", lambda *_: pytest.fail("sockets made"))

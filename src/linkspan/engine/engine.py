@@ -137,7 +137,7 @@ class Engine:
         config, instance = self._config, self._store.instance
         group = int(instance, 16) & 0x0FFFFFFF | 0x1
         self._kernel = LinuxKernel(config.exec_root, instance, group)
-        self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces) > 0)
+        self._worker = Worker(self._kernel, idle=lambda: self._kernel.fill(config.spare_namespaces, 1) > 0)
         self._worker.start()
         abilities = await self._worker.call(kernel_probe.abilities)
         facts = kernel_probe.facts(abilities, instance, group)

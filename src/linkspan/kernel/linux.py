@@ -42,6 +42,7 @@ from linkspan.kernel.trash import Trash
 from linkspan.kernel.wire import link
 from linkspan.kernel.wire.link import Counters, Link
 
+EVERY = 1 << 16
 SWEEP = 16
 """Links deleted in one go: about 30 ms under the kernel's network lock."""
 
@@ -331,9 +332,12 @@ class LinuxKernel:
         """Really deletes up to ``limit`` discarded veths and namespaces of each; returns how many are left."""
         return self._trash.sweep(limit)
 
-    def fill(self, count: int) -> int:
-        """Makes spare namespaces until ``count`` of each kind wait; returns how many were made. OSError."""
-        return self._spares.fill(count)
+    def fill(self, count: int, most: int = EVERY) -> int:
+        """Makes spare namespaces until ``count`` of each kind wait, at most ``most``; returns how many were made.
+
+        Up to 1.5 ms for each. OSError.
+        """
+        return self._spares.fill(count, most)
 
     def prepare_spares(self, table: Table, port: int) -> None:
         """From now on ``fill`` makes prepared spares too: with this table, and a resolver's sockets on this port."""

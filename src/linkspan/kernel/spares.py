@@ -63,13 +63,13 @@ class Spares:
             spare.close()
         self._prepared.clear()
 
-    def fill(self, count: int) -> int:
-        """Makes spares until ``count`` of each kind wait; returns how many were made. OSError."""
+    def fill(self, count: int, most: int) -> int:
+        """Makes spares until ``count`` of each kind wait, at most ``most``; returns how many were made. OSError."""
         made = 0
-        while len(self._plain) < count:
+        while len(self._plain) < count and made < most:
             self._plain.append(Spare(netns.create()))
             made += 1
-        while self._table is not None and len(self._prepared) < count:
+        while self._table is not None and len(self._prepared) < count and made < most:
             self._prepared.append(prepared(self._table, self._port))
             made += 1
         return made
