@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -55,7 +55,7 @@ class Depths(msgspec.Struct, frozen=True):
     open_namespace: Callable[[str], Awaitable[int]]
     announce: Callable[[str, str, Sequence[str], str], Awaitable[None]]
     """Namespace, interface, addresses, MAC."""
-    purge: Callable[[Sequence[Flows]], Awaitable[None]]
+    purge: Callable[[Sequence[Flows]], Coroutine[object, object, None]]
     """Forgets tracked connections."""
 
 
@@ -82,7 +82,7 @@ class Services:
         self._depths = depths
         self._ipv6 = facts.ipv6
         self._resolver_port = resolver.port_of(facts.instance)
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._fresh: dict[str, Reserved] = {}
         """By sandbox: what was reserved for it and the keeper does not hold yet."""
         self._relays: dict[str, Relay | None] = {}
@@ -168,19 +168,21 @@ class Services:
             await self._keeper.put_hosts(hosts)
         await self._tell_linked(sandbox)
         self._announce(sandbox, fresh)
-        await self._purge(sandbox, endpoints, gone=False)
+        self._purge(sandbox, endpoints, gone=False)
 
     async def _hold(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         """The keeper holds the host ports; what it relays goes to where the endpoints are now."""
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
         reserved = self._fresh.get(sandbox.id)
         fresh = reserved.sockets if reserved else {}
-        held = self._keeper.held()
         for publication in sandbox.publications:
             key = reservation_key(sandbox.id, publication)
-            sockets = fresh.get(key) or held.get(key)
             relay = _relay_of(publication, pairs)
-            if sockets and (key in fresh or self._relays.get(key) != relay):
+            sockets = fresh.get(key, ())
+            if not sockets and self._relays.get(key, relay) != relay:
+                # Only now: this is a copy of all that the keeper holds, for whomever.
+                sockets = self._keeper.held().get(key, ())
+            if sockets:
                 await self._keeper.hold(key, sockets, relay)
             self._relays[key] = relay
         self._let_go(sandbox)
@@ -219,9 +221,13 @@ class Services:
         for endpoint in endpoints:
             network = self._intent.networks[endpoint.network_id]
             if network.driver == "bridge":
-                task = asyncio.create_task(self._announced(sandbox, network, endpoint))
-                self._announcing.add(task)
-                task.add_done_callback(self._announcing.discard)
+                self._in_background(self._announced(sandbox, network, endpoint))
+
+    def _in_background(self, deed: Coroutine[object, object, None]) -> None:
+        """For what nobody waits for: it takes long, or may fail."""
+        task = asyncio.create_task(deed)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _announced(self, sandbox: Sandbox, network: Network, endpoint: Endpoint) -> None:
         count, interval = announcements_of(network, endpoint)
@@ -237,8 +243,11 @@ class Services:
                 log.debug("addresses of %s cannot be announced: %s", sandbox.owner_name, error)
                 return
 
-    async def _purge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, gone: bool) -> None:
-        """Datagrams that never pause keep their old way otherwise (moby#8795, moby#53384)."""
+    def _purge(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, gone: bool) -> None:
+        """Datagrams that never pause keep their old way otherwise (moby#8795, moby#53384).
+
+        One walk through a large table of connections takes 12 ms and more, so nobody waits for it.
+        """
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
         flows = []
         for publication in sandbox.publications:
@@ -246,7 +255,7 @@ class Services:
                 found = port_plan.target(publication, pairs)
                 flows.append(Flows(publication, found[2] if found else None, gone))
         if flows:
-            await self._depths.purge(flows)
+            self._in_background(self._depths.purge(flows))
 
     # --- before and after it goes --------------------------------------------------------------------------------
 
@@ -264,7 +273,7 @@ class Services:
         """The kernel has let go of it: now its host ports are free."""
         if sandbox.publications:
             await self._release([reservation_key(sandbox.id, item) for item in sandbox.publications])
-            await self._purge(sandbox, endpoints, gone=True)
+            self._purge(sandbox, endpoints, gone=True)
         self.forget(sandbox)
 
     async def _release(self, keys: Sequence[str]) -> None:
@@ -338,9 +347,9 @@ class Services:
 
     async def close(self, *, end: bool) -> None:
         """Lets go of the keeper, which lives on while anything runs."""
-        for task in self._announcing:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._announcing, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._keeper.close(end=end)
 
 
