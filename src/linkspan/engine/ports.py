@@ -250,17 +250,19 @@ class Ports:
         descriptors: list[int] = []
         try:
             for port in publication.host_ports:
-                try:
-                    bound = self._sockets.bind(publication.protocol, publication.address, port, listening=listening)
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        raise _Taken(publication, port) from None
-                    raise _refused(publication, port, error) from error
-                descriptors.append(bound)
+                descriptors.append(self._bind_port(publication, port, listening=listening))  # noqa: PERF401
         except BaseException:
             self._sockets.close(descriptors)
             raise
         return tuple(descriptors)
+
+    def _bind_port(self, publication: Publication, port: int, *, listening: bool) -> int:
+        try:
+            return self._sockets.bind(publication.protocol, publication.address, port, listening=listening)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _Taken(publication, port) from None
+            raise _refused(publication, port, error) from error
 
     def _enter(self, holding: _Holding, entry: Entry) -> None:
         holding.entries.append(entry)
@@ -316,7 +318,15 @@ class Ports:
             return ()
 
     def _check_unused(self, publication: Publication) -> None:
-        """``_Taken`` when a program has one of these ports now; later ones are not kept out."""
+        """``_Taken`` when a program has one of these ports now; later ones are not kept out.
+
+        Few ports are bound and let go again, one by one: that takes 20 µs each, while a list of all sockets in use
+        takes milliseconds as soon as there are thousands.
+        """
+        if publication.count <= MOST_HELD:
+            for port in publication.host_ports:
+                self._sockets.close([self._bind_port(publication, port, listening=False)])
+            return
         first, last = publication.host_ports[0], publication.host_ports[-1]
         try:
             taken = self._in_use(publication.protocol, publication.address, first, last)
