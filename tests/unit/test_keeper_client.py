@@ -140,6 +140,32 @@ def test_a_sandbox_that_is_not_served_any_more_has_its_sockets_closed(tmp_path: 
     run(story)
 
 
+def test_a_sandbox_that_comes_back_while_it_goes_is_served(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with keeper(tmp_path) as client:
+            await client.put_zone(ZONE)
+            ports = [await serve(client)]
+            for _ in range(30):
+                stopping = asyncio.create_task(client.stop_serving("s1"))
+                await asyncio.sleep(0)
+                ports.append(await serve(client))
+                await stopping
+            assert await asking("web", "127.0.0.1", ports.pop()) == "10.0.0.2"
+            ports.append(await serve(client))  # and in the place of another
+            assert await asking("web", "127.0.0.1", ports.pop()) == "10.0.0.2"
+            stopping = asyncio.create_task(client.stop_serving("s1"))
+            await asyncio.sleep(0)
+            ports.append(await serve(client))
+            await client.stop_serving("s1")
+            await stopping
+            assert all(map(is_free, ports))
+            await serve(client)
+            assert [figures.id for figures in await client.figures()] == ["s1"]
+            assert (tmp_path / LOG).read_text() == ""
+
+    run(story)
+
+
 def test_a_held_port_is_nobody_elses_until_it_is_released(tmp_path: Path) -> None:
     async def story() -> None:
         async with keeper(tmp_path) as client:

@@ -12,6 +12,7 @@ from linkspan.dns.names import Client, Figures, Server, Zone
 from linkspan.dns.resolver import Resolver
 from linkspan.dns.server import Serving
 from linkspan.dns.table import Directory
+from linkspan.keeper.holdings import close_all
 from linkspan.kernel import netns
 
 log = logging.getLogger(__name__)
@@ -24,14 +25,16 @@ class Names:
         self.directory = Directory()
         self._resolver = Resolver(self.directory)
         self._served: dict[str, _Sandbox] = {}
+        self._returning: dict[str, tuple[Client, int, int, int]] = {}
+        """What comes back as soon as it has gone."""
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     def serve(self, client: Client, udp: int, tcp: int, namespace: int) -> None:
         """Takes over three descriptors and answers. A sandbox that is on its way out comes back when it is out."""
         if client.id in self._stopping:
-            again = self._stopping[client.id]
-            again.add_done_callback(lambda _: self.serve(client, udp, tcp, namespace))
+            self._give_up(client.id)
+            self._returning[client.id] = (client, udp, tcp, namespace)
             return
         before = self._served.pop(client.id, None)
         place = Place(namespace)
@@ -47,6 +50,8 @@ class Names:
 
     def put_client(self, client: Client) -> None:
         """Changes what a sandbox sees; one that is not served has nobody who asks."""
+        if client.id in self._returning:
+            self._returning[client.id] = (client, *self._returning[client.id][1:])
         sandbox = self._served.get(client.id)
         if sandbox is not None:
             self._resolver.put_client(client)
@@ -54,6 +59,7 @@ class Names:
 
     def stop(self, sandbox_id: str, stopped: Callable[[], None]) -> None:
         """Ends the answering; ``stopped`` is called when all descriptors are closed. Absence is success."""
+        self._give_up(sandbox_id)
         sandbox = self._served.pop(sandbox_id, None)
         stopping = self._stopping.get(sandbox_id)
         if sandbox is not None:
@@ -72,6 +78,15 @@ class Names:
         finally:
             sandbox.place.close()
             del self._stopping[sandbox_id]
+            returning = self._returning.pop(sandbox_id, None)
+            if returning is not None:
+                self.serve(*returning)
+
+    def _give_up(self, sandbox_id: str) -> None:
+        """What was to come back does not."""
+        returning = self._returning.pop(sandbox_id, None)
+        if returning is not None:
+            close_all(returning[1:])
 
     def _leave(self, sandbox: _Sandbox) -> None:
         """Closes what was replaced."""
@@ -82,7 +97,8 @@ class Names:
 
     def content(self) -> Mapping[str, tuple[Client, tuple[int, int, int]]]:
         """What is served, by sandbox: the client and its three descriptors."""
-        return {key: (sandbox.client, sandbox.descriptors()) for key, sandbox in self._served.items()}
+        served = {key: (sandbox.client, sandbox.descriptors()) for key, sandbox in self._served.items()}
+        return served | {key: (client, (udp, tcp, place)) for key, (client, udp, tcp, place) in self._returning.items()}
 
     def zones(self) -> list[Zone]:
         """All zones as they are now."""
