@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from linkspan.engine.port_book import Entry, PortBook
@@ -116,7 +116,7 @@ class Ports:
                 chosen[index] = self._fulfil(sandbox_id, wish, reserved, relayed)
             reserved.publications = tuple(item for index in range(len(wishes)) for item in chosen[index])
             reserved.warnings += [wish.warning for wish in wishes if wish.warning]
-            reserved.warnings += self._absent(reserved.publications)
+            reserved.warnings += self.absent(item.address for item in reserved.publications if item.host_port)
         except BaseException:
             self._strike(holding, before, list(reserved.sockets))
             reserved.close()
@@ -280,9 +280,9 @@ class Ports:
         for key in keys:
             self._sockets_held -= holding.held.pop(key)
 
-    def _absent(self, publications: Sequence[Publication]) -> list[str]:
-        """A warning for each address that the host does not have yet: its ports open when it comes."""
-        named = dict.fromkeys(item.address for item in publications if item.host_port and not item.wildcard)
+    def absent(self, addresses: Iterable[IPAddress]) -> list[str]:
+        """A warning for each address that the host does not have yet: its ports open when it comes (moby#39559)."""
+        named = dict.fromkeys(address for address in addresses if not address.is_unspecified)
         return [
             f"the host does not have the address {address} now: ports published on it open when it comes"
             for address in named

@@ -38,6 +38,9 @@ from linkspan.plan.sandbox import namespace_of
 
 log = logging.getLogger(__name__)
 
+MOST_WARNINGS = 6
+"""Sentences about one container's ports in the log."""
+
 
 class Flows(msgspec.Struct, frozen=True):
     """Tracked connections to a publication: those that go elsewhere than to ``target``, or (``gone``) go there."""
@@ -117,8 +120,7 @@ class Services:
             relayed=lambda publication: port_plan.relay_target(publication, pairs) is not None,
         )
         self._fresh[sandbox.id] = reserved
-        for warning in reserved.warnings:
-            log.warning("container %s: %s", owner.name, warning)
+        _warn(owner.name, reserved.warnings)
         return reserved.publications
 
     def check(self, spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
@@ -128,7 +130,8 @@ class Services:
         if spec.port_bindings and spec.network_mode.kind == "bridge" and not wanted:
             names = ", ".join(item.name for item in networks)
             return (f"nothing is published while the container is on no other network than {names}: none reaches out",)
-        return tuple(item.warning for item in wanted if item.warning)
+        absent = self._ports.absent(address for item in wanted if not item.routed for address in item.addresses)
+        return (*(item.warning for item in wanted if item.warning), *absent)
 
     def _wishes(self, spec: ContainerSpec, image: ImageConfig, networks: Sequence[Network]) -> tuple[Wish, ...]:
         options = {version: _publishing(networks, version) for version in (4, 6)}
@@ -314,8 +317,7 @@ class Services:
             relayed=lambda publication: port_plan.relay_target(publication, pairs) is not None,
         )
         self._fresh[sandbox.id] = adopted
-        for warning in adopted.warnings:
-            log.warning("container %s: %s", sandbox.owner_name, warning)
+        _warn(sandbox.owner_name, adopted.warnings)
         await self.bring_up(sandbox, ())
 
     async def renamed(self, sandbox: Sandbox, before: str) -> None:
@@ -351,6 +353,14 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._keeper.close(end=end)
+
+
+def _warn(name: str, warnings: Sequence[str]) -> None:
+    """Thousands of ports may have the same to say."""
+    for warning in warnings[:MOST_WARNINGS]:
+        log.warning("container %s: %s", name, warning)
+    if len(warnings) > MOST_WARNINGS:
+        log.warning("container %s: %d more warnings of this kind", name, len(warnings) - MOST_WARNINGS)
 
 
 def _relay_of(publication: Publication, pairs: Sequence[tuple[Network, Endpoint]]) -> Relay | None:
