@@ -198,3 +198,19 @@ def test_two_containers_on_two_networks_publish_beside_each_other(lab: Lab) -> N
     assert lab.ask(web, HOST[4], 8081) == "10.81.0.2 at 80"
     assert lab.ask(other, HOST[4], 8080) == "10.82.0.2 at 80"
     assert lab.ask(other, HOST[4], 8081) == "10.82.0.1 at 80"
+
+
+def test_a_container_on_two_networks_answers_both_by_the_way_they_asked(lab: Lab) -> None:
+    both = lab.start(WEB, BACK, host=2)
+    lab.serve(both, 80)
+    neighbours = {"web": lab.start(WEB, host=3), "back": lab.start(BACK, host=3)}
+    lab.publish(both, *EVERYTHING)
+    for version in FAMILIES:
+        gateway = {"web": GATEWAY[version], "back": {4: "10.82.0.1", 6: "fd00:82::1"}[version]}
+        for protocol in PROTOCOLS:
+            for client in neighbours.values():
+                # It has no way to the outside but by back, the first by name: so that is where ports lead.
+                assert lab.ask(client, HOST[version], 8080, protocol) == f"{gateway['back']} at 80"
+            for name in gateway.values():
+                assert lab.ask(None, name, 8080, protocol) == f"{gateway['back']} at 80"
+            assert lab.ask(lab.lan, HOST[version], 8080, protocol) == f"{LAN[version]} at 80"

@@ -168,3 +168,15 @@ def test_a_routed_family_opens_the_containers_own_ports_without_overlap() -> Non
 
 def test_what_is_published_twice_the_same_way_is_one_element() -> None:
     assert len(elements(ANY4, ANY4, on=places(FOUR))) == 1
+
+
+def test_clients_of_the_containers_other_networks_are_known() -> None:
+    """From there it would answer under an address that they never asked."""
+    found = elements(ANY4, ANY6, on=places(FOUR, DUAL, VAULT))
+    assert texts(found) == [
+        "anyport4 6 8080 : 10.7.0.2 80",
+        "shortcut4 10.4.0.0/24 10.7.0.2",
+        "shortcut4 10.8.0.0/24 10.7.0.2",
+        "anyport6 6 8080 : fd00:7::2 80",
+        "shortcut6 fd00:8::/64 fd00:7::2",
+    ]

@@ -17,8 +17,9 @@ ports. How a packet goes:
   ``direct4`` and ``direct6`` with the chain that judges. What leaves for elsewhere needs its bridge in ``egress``.
   What comes from elsewhere is dropped.
 * ``postrouting``: what leaves a masquerading network for elsewhere gets the host's address, or a fixed one. What comes
-  in to a container keeps its source, with two exceptions whose answers would else never pass the host: a container
-  that reaches its own network by a published port, and the host under 127.0.0.1.
+  in to a container keeps its source, with three exceptions whose answers would else never pass the host: a container
+  that reaches its own network by a published port (``hairpin``), one that shares another network with the container
+  that publishes (``shortcut``), and the host under 127.0.0.1.
 
 Single ports stand in maps that are looked up whole. Ranges under the same numbers stand in small interval maps, whose
 keys have the port first: other orders make a look-up walk all elements. A port of one address and a port of all
@@ -58,6 +59,8 @@ map source4 { type ipv4_addr : ipv4_addr; flags interval; }
 map source6 { type ipv6_addr : ipv6_addr; flags interval; }
 set hairpin4 { type ipv4_addr . ifname; flags interval; }
 set hairpin6 { type ipv6_addr . ifname; flags interval; }
+set shortcut4 { type ipv4_addr . ipv4_addr; flags interval; }
+set shortcut6 { type ipv6_addr . ipv6_addr; flags interval; }
 map pair { type ifname . ifname : verdict; }
 map egress { type ifname : verdict; }
 map ingress { type ifname : verdict; }
@@ -179,6 +182,8 @@ chain inward {
   ip saddr 127.0.0.0/8 masquerade
   ct status dnat ip saddr . oifname @hairpin4 masquerade
   ct status dnat ip6 saddr . oifname @hairpin6 masquerade
+  ct status dnat ip saddr . ip daddr @shortcut4 masquerade
+  ct status dnat ip6 saddr . ip6 daddr @shortcut6 masquerade
 }
 """
 """Counters: ``martians`` claim the host's loopback; ``outsiders`` try a hidden address directly; ``strangers`` are not

@@ -41,6 +41,7 @@ def publications(sandbox: Sandbox, endpoints: Places) -> Iterator[Element]:
         elif _mode(found, publication) in firewall.TRANSLATED and publication.host_port:
             wanted += _gate(publication)
             wanted += _translation(publication, found[2])
+            wanted += _shortcuts(found, endpoints)
     wanted += _direct(sandbox.publications, endpoints)
     yield from dict.fromkeys(wanted)
 
@@ -122,6 +123,16 @@ def _translation(publication: Publication, address: IPAddress) -> Iterator[Eleme
         name, item = ("anyport", (protocol, str(port))) if wildcard else ("port", (protocol, host, str(port)))
         value = (str(address), str(publication.port + number))
         yield firewall.element(f"{name}{version}", *item, value=value, publishes=True)
+
+
+def _shortcuts(found: Target, endpoints: Places) -> Iterator[Element]:
+    """Networks that the container is on too: it would answer their clients there, under an address they never asked."""
+    gateway, _, address = found
+    for network, endpoint in endpoints:
+        for pool in network.pools:
+            on_it = endpoint.ipv4 if pool.subnet.version == 4 else endpoint.ipv6
+            if network.id != gateway.id and pool.subnet.version == address.version and on_it is not None:
+                yield firewall.element(f"shortcut{address.version}", str(pool.subnet), str(address))
 
 
 def _gate(publication: Publication) -> Iterator[Element]:
