@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -62,9 +63,9 @@ class Lab:
         with self.kernel.namespaces.opened(name * 12) as descriptor, netns.entered(descriptor):
             yield
 
-    def arrives(self, frame: bytes, *, at: str = "d") -> bool:
+    def arrives(self, frame: bytes) -> bool:
         """Whether what web sends reaches db. An honest frame behind it tells when it would have."""
-        with self.inside(at):
+        with self.inside("d"):
             ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         with self.inside("w"):
             mouth = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -79,6 +80,13 @@ class Lab:
             while (last := ear.recv(2048)) != marker:
                 heard.append(last)
         return frame in heard
+
+    def send(self, name: str, frame: bytes) -> None:
+        """From one of the containers. The bridge has dealt with it on return."""
+        with self.inside(name), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as mouth:
+            mouth.bind(("eth0", 0))
+            mouth.send(frame)
+        time.sleep(0.02)
 
     def refused(self) -> dict[str, int]:
         return self.kernel.drops().get(self.web.host_interface, {})
@@ -308,11 +316,28 @@ def test_the_sibling_keeps_the_gateway_that_it_knows(lab: Lab) -> None:
     for _, frame in FORGED.values():
         lab.arrives(frame)
     with lab.inside("d"):
-        known = os.popen("ip neigh show dev eth0").read()
+        words = ["ip", "neigh", "show", "dev", "eth0"]
+        known = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert bridge.stable_mac("a" * 64) in known
     assert OTHER_MAC not in known
     assert f"{GATEWAY} lladdr {WEB_MAC}" not in known
     assert f"{GATEWAY6} lladdr {WEB_MAC}" not in known
+
+
+def test_no_frame_makes_the_bridge_look_for_the_sibling_elsewhere(lab: Lab) -> None:
+    reserved = [f"01:80:c2:00:00:{last:02x}" for last in range(16)]
+    thefts = [ethernet(DB_MAC, to, frames.LLDP, bytes(40)) for to in reserved]
+    for theft in (*thefts, FORGED["the sibling's MAC"][1]):
+        lab.send("d", ethernet(DB_MAC, WEB_MAC, frames.IPV4, frames.udp4(DB, WEB, (9, 9))))
+        assert place_of(DB_MAC) == lab.db.host_interface
+        lab.send("w", theft)
+        assert place_of(DB_MAC) == lab.db.host_interface, theft.hex()
+
+
+def place_of(mac: str) -> str:
+    """The port at which the bridge looks for a MAC."""
+    listed = subprocess.run(["bridge", "fdb", "show"], check=True, capture_output=True, text=True).stdout
+    return next(line.split()[2] for line in listed.splitlines() if line.startswith(mac) and "permanent" not in line)
 
 
 def test_what_packets_counted_is_no_drift(lab: Lab) -> None:

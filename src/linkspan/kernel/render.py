@@ -132,7 +132,7 @@ def _update(before: Object, item: Object) -> Iterator[str]:
 
 def _create_bridge(item: Bridge) -> Iterator[str]:
     ip, name = _ip(item.namespace), _word(item.name)
-    kind = "type bridge stp_state 0 forward_delay 0"
+    kind = "type bridge stp_state 0 forward_delay 0 no_linklocal_learn 1"
     yield f"{ip} link add name {name} address {item.mac} group {item.group} {kind}"
     yield f"{ip} link set dev {name} addrgenmode none"
     yield from _set_bridge(item, None)

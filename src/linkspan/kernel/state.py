@@ -166,7 +166,7 @@ class Sysctl(KernelObject, frozen=True, kw_only=True):
 
 
 class Bridge(KernelObject, frozen=True, kw_only=True):
-    """A Linux bridge on the host, spanning tree off, forward delay 0, up.
+    """A Linux bridge on the host, spanning tree off, forward delay 0, no learning from link-local frames, up.
 
     Made with IFLA_INET6_ADDR_GEN_MODE none, as is the peer of a veth pair: the plan names every address.
     """

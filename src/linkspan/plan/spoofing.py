@@ -18,6 +18,9 @@ look-up does not know, goes to ``judge``:
 * router advertisements, redirects and DHCP servers' answers: never. So nobody but the gateway can be the gateway;
 * anything else (spanning tree, LLDP, VLAN tags, RARP): not forwarded to others.
 
+Frames to 01:80:c2:00:00:0e (LLDP) and their like come by no hook. A bridge forwards none of them, and ours do not learn
+from them at which port a MAC is (``no_linklocal_learn``).
+
 Addresses that a container adds by itself do not pass: whoever needs that (VPN routers, keepalived) turns the switch
 off, for a network or an endpoint.
 

@@ -55,6 +55,9 @@ IFLA_INFO_SLAVE_KIND = 4
 IFLA_INFO_SLAVE_DATA = 5
 IFLA_BR_FORWARD_DELAY = 1
 IFLA_BR_STP_STATE = 5
+IFLA_BR_MULTI_BOOLOPT = 46
+BR_BOOLOPT_NO_LL_LEARN = 0
+"""A bit of the one before, since Linux 5.0 (linux/if_bridge.h)."""
 IFLA_BRPORT_MODE = 4
 """Hairpin."""
 IFLA_BRPORT_ISOLATED = 33
@@ -175,10 +178,15 @@ def dump(*, counters: bool = False) -> Request:
 def create_bridge(*, name: str, mac: str, mtu: int, group: int) -> Request:
     """A bridge, still down, without spanning tree and forward delay. EEXIST when the name is taken.
 
+    Frames to 01:80:c2:00:00:00 to 0f, LLDP's for one, come by no netfilter hook, so nobody can judge them: the bridge
+    shall not learn from them at which port a MAC is, or any container could draw its sibling's traffic to itself.
     It is born one byte off its MTU, so that setting that is a change: only then the kernel does not let the MTU
     follow the ports'. Its offload sizes come later too: a bridge takes large ones only after it had a port that does.
     """
-    settings = number(IFLA_BR_FORWARD_DELAY, 0) + number(IFLA_BR_STP_STATE, 0)
+    learning = struct.pack("=II", 1 << BR_BOOLOPT_NO_LL_LEARN, 1 << BR_BOOLOPT_NO_LL_LEARN)
+    settings = (
+        number(IFLA_BR_FORWARD_DELAY, 0) + number(IFLA_BR_STP_STATE, 0) + attribute(IFLA_BR_MULTI_BOOLOPT, learning)
+    )
     body = (
         IFINFO.pack(0, 0, 0, 0, 0)
         + text(IFLA_IFNAME, name)
