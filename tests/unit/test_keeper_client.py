@@ -282,7 +282,8 @@ def test_what_is_stopped_while_the_keeper_is_dead_does_not_come_back(tmp_path: P
 
 def test_a_keeper_of_another_version_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     future = (
-        "import sys; from linkspan.keeper import process, protocol; protocol.VERSION = 99; process.main(sys.argv[2])"
+        "import sys; from pathlib import Path; from linkspan.keeper import process, protocol; protocol.VERSION = 99; "
+        "process.main(Path(sys.argv[1]), sys.argv[2])"
     )
 
     async def story() -> None:
@@ -327,6 +328,28 @@ def test_a_keeper_without_a_daemon_and_without_work_ends(tmp_path: Path) -> None
         port, pid = await hold(client, "plain"), client.pid
         await client.release(["plain"])
         await client.close(end=False)
+        assert await asyncio.to_thread(soon, lambda: not is_running(pid))
+        assert is_free(port)
+
+    run(story)
+
+
+def test_a_keeper_that_nobody_can_find_any_more_ends(tmp_path: Path) -> None:
+    often = "import sys; from pathlib import Path; from linkspan.keeper import process; process.LOOK_SECONDS = 0.1; "
+
+    async def story() -> None:
+        words = (sys.executable, "-c", often + "process.main(Path(sys.argv[1]), sys.argv[2])", str(tmp_path), INSTANCE)
+        client = KeeperClient(tmp_path, INSTANCE, words)
+        await client.start()
+        port, pid = await hold(client, "plain"), client.pid
+        (tmp_path / protocol.SOCKET).rename(tmp_path / "elsewhere")
+        await asyncio.sleep(0.5)
+        await settled(client)  # not while a daemon has it
+        (tmp_path / "elsewhere").rename(tmp_path / protocol.SOCKET)
+        await client.close(end=False)
+        await asyncio.sleep(0.5)
+        assert is_running(pid)
+        (tmp_path / protocol.SOCKET).unlink()
         assert await asyncio.to_thread(soon, lambda: not is_running(pid))
         assert is_free(port)
 

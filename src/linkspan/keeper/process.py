@@ -1,18 +1,21 @@
 """The keeper itself: one event loop that answers names, holds ports, relays, and hears one daemon at a time.
 
 A daemon that connects takes the place of the one before. When it goes, the keeper stays as it is, until another one
-comes and asks for the inventory. It ends when told, and when it has neither a daemon nor anything to keep.
+comes and asks for the inventory. It ends when told; and without a daemon when it has nothing to keep, or when its
+socket was removed: nobody would ever find it again, and what it holds would be lost to everybody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -21,8 +24,8 @@ from linkspan.keeper.channel import Channel
 from linkspan.keeper.holdings import Holdings, close_all
 from linkspan.keeper.names import Names
 
-PATIENCE = 60.0
-"""Seconds that a new keeper waits for its first daemon."""
+LOOK_SECONDS = 10.0
+"""How often it looks whether it is still of use."""
 MOST_FILES = 1 << 20
 LONGEST_LOG = 1 << 20
 """Bytes. A longer log starts again: what goes wrong because of a hostile client must not fill the file system."""
@@ -30,7 +33,7 @@ LONGEST_LOG = 1 << 20
 log = logging.getLogger(__name__)
 
 
-def main(instance: str) -> None:
+def main(exec_root: Path, instance: str) -> None:
     """Runs until told to end. Standard input is the listening socket, standard error the log."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -40,22 +43,27 @@ def main(instance: str) -> None:
     raise_file_limit()
     listener = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    asyncio.run(run(listener, instance))
+    asyncio.run(run(listener, exec_root / protocol.SOCKET, instance))
 
 
-async def run(listener: socket.socket, instance: str) -> None:
-    """Serves daemons on a listening socket until told to end."""
+async def run(listener: socket.socket, path: Path, instance: str) -> None:
+    """Serves daemons on a listening socket, which is bound to ``path``, until told to end."""
     ended = asyncio.Event()
-    keeper = Process(listener, instance, ended)
-    asyncio.get_running_loop().call_later(PATIENCE, keeper.end_if_idle)
-    await ended.wait()
+    keeper = Process(listener, path, instance, ended)
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await ended.wait()
+        keeper.end_if_useless()
     keeper.close()
 
 
 class Process:
     """What the keeper has, and the daemon that it hears. Sets ``ended`` when its time is over."""
 
-    def __init__(self, listener: socket.socket, instance: str, ended: asyncio.Event) -> None:
+    def __init__(self, listener: socket.socket, path: Path, instance: str, ended: asyncio.Event) -> None:
+        self._path = path
+        self._place = place_of(path)
         self._instance = instance
         self._ended = ended
         self._names = Names()
@@ -74,9 +82,12 @@ class Process:
         if self._daemon is not None:
             self._daemon.close()
 
-    def end_if_idle(self) -> None:
-        """Ends when there is neither a daemon nor anything to keep."""
-        if self._daemon is None and not self._names.content() and not self._holdings.content():
+    def end_if_useless(self) -> None:
+        """Ends when there is no daemon, and either nothing to keep or no way for a daemon to come."""
+        if self._daemon is not None:
+            return
+        kept = self._names.content() or self._holdings.content()
+        if not kept or place_of(self._path) != self._place:
             self._ended.set()
 
     def _accept(self) -> None:
@@ -94,7 +105,7 @@ class Process:
         """A daemon is gone. The next one may have come before this is told."""
         if self._daemon is not None and not self._daemon.open:
             self._daemon = None
-            self.end_if_idle()
+            self.end_if_useless()
 
     def _arrived(self, body: bytes, descriptors: list[int]) -> None:
         try:
@@ -173,6 +184,15 @@ class BoundedLog(logging.StreamHandler):  # type: ignore[type-arg]
         if os.fstat(descriptor).st_size > LONGEST_LOG:
             os.ftruncate(descriptor, 0)
         super().emit(record)
+
+
+def place_of(path: Path) -> tuple[int, int]:
+    """Which file this is now: device and number, both 0 when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def raise_file_limit() -> None:

@@ -45,7 +45,8 @@ def start(exec_root: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
         listener.listen(BACKLOG)
         log = os.open(exec_root / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         opened.callback(os.close, log)
-        process = subprocess.Popen(
+        fresh.rename(path)  # before the keeper looks for it
+        return subprocess.Popen(
             words,
             stdin=listener.fileno(),
             stdout=subprocess.DEVNULL,
@@ -54,8 +55,6 @@ def start(exec_root: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
             env={},
             start_new_session=True,
         )
-        fresh.rename(path)
-    return process
 
 
 def connect(exec_root: Path) -> socket.socket | None:
