@@ -10,7 +10,7 @@ from linkspan.kernel.diff import diff
 from linkspan.kernel.state import Address, Element, Object, Sysctl, Table, Veth, state_of
 from linkspan.model.endpoint import Endpoint, EndpointOptions
 from linkspan.model.network import Network
-from linkspan.plan import bridge, spoofing
+from linkspan.plan import bridge, host, spoofing
 from plan_cases import FACTS, endpoint, network
 
 DUAL = network("dual", "10.9.0.0/24", "fd00:9::/64")
@@ -80,6 +80,12 @@ def test_the_endpoint_s_switch_goes_before_the_network_s() -> None:
     assert guard(planned(unguarded(FOUR), place)) == []
     assert guard(planned(FOUR, with_options(place, anti_spoofing=False))) == []
     assert guard(planned(unguarded(FOUR), with_options(place, anti_spoofing=True))) != []
+
+
+def test_a_kernel_that_judges_no_frames_is_asked_for_no_guard() -> None:
+    facts = msgspec.structs.replace(FACTS, bridge_filter=False)
+    wanted = [*host.base(facts, ipv6=True), *bridge.endpoint(DUAL, endpoint(DUAL), "box", facts)]
+    assert [item for item in wanted if isinstance(item, Table | Element) and item.family == "bridge"] == []
 
 
 def test_a_port_is_guarded_before_it_is_there_and_until_it_is_gone() -> None:

@@ -43,7 +43,13 @@ NAT = """add table inet probe {
 }"""
 SPOOF = """add table bridge probe {
  set ports { type ifname . ether_addr; }
- chain before { type filter hook prerouting priority -300; policy accept; iifname . ether saddr @ports accept; }
+ set targets { typeof iifname . @th,64,128; }
+ set refused { type ifname; size 16; flags dynamic, timeout; timeout 1d; }
+ chain before { type filter hook prerouting priority -300; policy accept;
+  iifname . ether saddr @ports accept
+  icmpv6 type nd-neighbor-advert iifname . @th,64,128 @targets accept
+  update @refused { iifname counter }
+ }
 }"""
 
 NAMES = """add table inet names { set protocols { type inet_proto; }
@@ -78,6 +84,7 @@ def facts(found: Abilities, instance: str, group: int) -> Facts:
         group=group,
         big_tcp=not found.big_tcp6,
         bridge_netfilter=any(sysctls.read(f"net/bridge/bridge-nf-call-{name}") == "1" for name in BRIDGE_CALLS),
+        bridge_filter=not found.bridge_filter,
         ipv6=with_ipv6,
         advertised_links=advertised_links() if with_ipv6 else (),
         default_mtu=default_mtu(),

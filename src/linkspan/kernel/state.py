@@ -337,6 +337,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel takes GSO and GRO sizes of 256 KiB, IPv4 and IPv6."""
     bridge_netfilter: bool = False
     """br_netfilter passes bridged frames to the IP hooks."""
+    bridge_filter: bool = True
+    """nftables judges frames at the ports of bridges (CONFIG_NF_TABLES_BRIDGE)."""
     ipv6: bool = True
     advertised_links: tuple[str, ...] = ()
     """Uplinks with routes learned from router advertisements (rtm_protocol RTPROT_RA, 9)."""

@@ -51,7 +51,7 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
     """
     options = options_of(network)
     link = endpoint.interface
-    if spoofing.guarded(options, endpoint):
+    if facts.bridge_filter and spoofing.guarded(options, endpoint):
         yield from spoofing.endpoint(endpoint, [each.ip for each in addresses_of(network, endpoint)], facts)
     yield Veth(
         name=endpoint.host_interface,

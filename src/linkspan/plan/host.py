@@ -20,7 +20,8 @@ def base(facts: Facts, *, ipv6: bool) -> Iterator[Object]:
     passing it. Where they do not, the ports of the bridge are isolated.
     """
     yield firewall.table()
-    yield spoofing.table()
+    if facts.bridge_filter:
+        yield spoofing.table()
     yield Sysctl(path="net/ipv4/ip_forward", value="1")
     if facts.bridge_netfilter:
         yield Sysctl(path="net/bridge/bridge-nf-call-iptables", value="1")
