@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from linkspan.kernel import libc, netns
+from linkspan import libc
+from linkspan.kernel import netns
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.state import Address, Bridge, Element, Namespace, Object, Route, Sysctl, Table, Veth
 
@@ -105,7 +106,7 @@ def private_kernel(exec_root: Path) -> Iterator[LinuxKernel]:
     """A kernel whose host is a namespace of the calling thread's own; nothing is left of it."""
     home = netns.own()
     try:
-        libc.unshare_network()
+        libc.unshare(libc.CLONE_NEWNET)
         netns.prepare(exec_root)
         try:
             kernel = LinuxKernel(exec_root, INSTANCE, GROUP)
@@ -116,5 +117,5 @@ def private_kernel(exec_root: Path) -> Iterator[LinuxKernel]:
         finally:
             netns.release(exec_root)
     finally:
-        libc.setns(home)
+        libc.setns(home, libc.CLONE_NEWNET)
         os.close(home)

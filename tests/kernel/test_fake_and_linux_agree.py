@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from kernel_states import ALIAS, GROUP, NAMESPACES, RULESET, in_scopes, states
-from linkspan.kernel import libc, netns
+from linkspan import libc
+from linkspan.kernel import netns
 from linkspan.kernel.applied import Applied
 from linkspan.kernel.diff import Create, Delete, Step, Update, diff
 from linkspan.kernel.face import StepFailed
@@ -74,7 +75,7 @@ def linux(exec_root: Path) -> Iterator[LinuxKernel]:
     """A real kernel in a network namespace that nobody else has."""
     home = netns.own()
     try:
-        libc.unshare_network()
+        libc.unshare(libc.CLONE_NEWNET)
         netns.prepare(exec_root)
         kernel = LinuxKernel(exec_root, INSTANCE, GROUP)
         try:
@@ -83,7 +84,7 @@ def linux(exec_root: Path) -> Iterator[LinuxKernel]:
             kernel.close()
             netns.release(exec_root)
     finally:
-        libc.setns(home)
+        libc.setns(home, libc.CLONE_NEWNET)
         os.close(home)
 
 

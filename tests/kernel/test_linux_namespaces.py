@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.kernel import libc, netns
+from linkspan import libc
+from linkspan.kernel import netns
 from linkspan.kernel.diff import Create, Delete
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.state import state_of

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from linkspan import libc
 from linkspan.errors import Conflict
-from linkspan.kernel import libc, netns
+from linkspan.kernel import netns
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.state import Address, Bridge, Element, Namespace, Route, Scope, State, Table, Veth, state_of
 from linkspan.kernel.worker import Worker
@@ -53,7 +54,7 @@ WANTS: dict[Scope, State] = {
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[LinuxKernel]:
     home = netns.own()
-    libc.unshare_network()
+    libc.unshare(libc.CLONE_NEWNET)
     netns.prepare(tmp_path)
     made = LinuxKernel(tmp_path, INSTANCE, GROUP)
     try:
@@ -61,7 +62,7 @@ def kernel(tmp_path: Path) -> Iterator[LinuxKernel]:
     finally:
         made.close()
         netns.release(tmp_path)
-        libc.setns(home)
+        libc.setns(home, libc.CLONE_NEWNET)
         os.close(home)
 
 

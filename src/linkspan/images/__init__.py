@@ -13,7 +13,7 @@
     overlay     layers and overlayfs roots                 copying     plain copies where overlayfs cannot work
     rootfs      one container's root                       inside      paths resolved inside a root
     upper       what a container changed                   trees       whole folders copied and measured
-    syscalls    mount, umount2, syncfs by ctypes           face        what goes in and out of the store
+    face        what goes in and out of the store
 
 Below the data-root: ``images/`` (catalog, blobs, staging) and one folder a storage driver (``overlay/`` or
 ``copy/``). Layer blobs are kept as they came, so that push and save give back the very same digests, and a pull

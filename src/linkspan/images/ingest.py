@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from linkspan import libc
 from linkspan.errors import InvalidRequest
-from linkspan.images import syscalls
 from linkspan.images.blobs import Blobs
 from linkspan.images.catalog import Catalog, Layer, Record
 from linkspan.images.documents import diff_ids_of, digest_of
@@ -75,5 +75,5 @@ class Ingest:
             )
             names |= dict.fromkeys(candidate.references, candidate.id)
         # One call for all files: the catalog must not name what a power cut would lose.
-        await asyncio.to_thread(syscalls.sync_file_system, str(self._root))
+        await asyncio.to_thread(libc.sync_file_system, str(self._root))
         self._catalog.change(add=records, name=names)

@@ -12,6 +12,7 @@ need no escaping of ``:`` and ``,`` in the data-root.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -21,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
+from linkspan import libc
 from linkspan.errors import InvalidRequest
-from linkspan.images import syscalls, upper
+from linkspan.images import upper
 from linkspan.images.documents import check_digest
 from linkspan.images.storage import Change, Folders, LayerSource, Unpacked
 from linkspan.images.trees import tree_size
@@ -43,7 +45,7 @@ class OverlayDriver:
         self._folders = Folders(data_root, "overlay", "layers")
         self._folders.discard_unfinished()
         # A thread of its own, since its working directory moves and is not the process's.
-        self._mounter = ThreadPoolExecutor(1, "mount", initializer=syscalls.unshare_working_directory)
+        self._mounter = ThreadPoolExecutor(1, "mount", initializer=libc.unshare, initargs=(libc.CLONE_FS,))
 
     def _layer(self, diff_id: str) -> Path:
         return self._folders.unpacked / check_digest(diff_id)
@@ -121,13 +123,13 @@ class OverlayDriver:
             options = _options(lower or ["empty"])
             if len(options) > _OPTIONS_LIMIT:
                 options = _options(_short_names(folder, lower))
-            syscalls.mount_overlay("merged", options)
+            libc.mount("overlay", "merged", "overlay", 0, options)
         finally:
             os.chdir("/")
 
     def unmount(self, container: str) -> None:
         merged = str(self._folders.containers / container / "merged")
-        while syscalls.unmount(merged):
+        while unmounted(merged):
             pass
 
     def remove(self, container: str) -> None:
@@ -150,6 +152,22 @@ class OverlayDriver:
 
     def empty_trash(self) -> None:
         self._folders.empty_trash()
+
+
+def unmounted(target: str) -> bool:
+    """Unmounts ``target``; when busy, detaches it. False when nothing is mounted there (EINVAL, ENOENT). OSError."""
+    try:
+        try:
+            libc.unmount(target, 0)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            libc.unmount(target)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return False
+        raise
+    return True
 
 
 def _options(lower: Sequence[str]) -> str:
@@ -176,13 +194,13 @@ def why_not(data_root: Path) -> str:
         os.mknod(probe / "middle" / "hidden", stat.S_IFCHR, os.makedev(0, 0))
         os.setxattr(probe / "middle" / "a", "trusted.overlay.opaque", b"y")
         options = f"lowerdir={probe}/middle:{probe}/lower,upperdir={probe}/upper,workdir={probe}/work"
-        syscalls.mount_overlay(str(probe / "merged"), options)
+        libc.mount("overlay", str(probe / "merged"), "overlay", 0, options)
         if (probe / "merged" / "hidden").exists():
             return "overlayfs does not honour whiteouts there"
         (probe / "merged" / "a" / "written").touch()
     except OSError as error:
         return f"{error.strerror or error}"
     finally:
-        syscalls.unmount(str(probe / "merged"))
+        unmounted(str(probe / "merged"))
         shutil.rmtree(probe, ignore_errors=True)
     return ""

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from linkspan.kernel import libc
+from linkspan import libc
 from linkspan.kernel.netlink import Netlink
 from linkspan.kernel.wire import link
 
@@ -32,9 +32,11 @@ def prepare(exec_root: Path) -> Path:
     folder = exec_root / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not is_mount(folder):
-        libc.bind_mount(str(folder), str(folder))
-        libc.make_private(str(folder))  # or it stays a peer of the mount below, and each pin is mounted twice
-    libc.make_shared(str(folder))
+        libc.mount(str(folder), str(folder), "", libc.MS_BIND)
+        libc.mount(
+            "", str(folder), "", libc.MS_PRIVATE
+        )  # or it stays a peer of the mount below, and each pin is mounted twice
+    libc.mount("", str(folder), "", libc.MS_SHARED)
     return folder
 
 
@@ -74,11 +76,11 @@ def entered(namespace: int) -> Iterator[None]:
     """Runs the body in another namespace and comes back, whatever happens. OSError."""
     home = own()
     try:
-        libc.setns(namespace)
+        libc.setns(namespace, libc.CLONE_NEWNET)
         try:
             yield
         finally:
-            libc.setns(home)
+            libc.setns(home, libc.CLONE_NEWNET)
     finally:
         os.close(home)
 
@@ -87,11 +89,11 @@ def create() -> Netlink:
     """A new namespace with its loopback up, held by nothing but the netlink socket inside. OSError."""
     home = own()
     try:
-        libc.unshare_network()
+        libc.unshare(libc.CLONE_NEWNET)
         try:
             inside = Netlink()
         finally:
-            libc.setns(home)
+            libc.setns(home, libc.CLONE_NEWNET)
     finally:
         os.close(home)
     inside.request(link.change(LOOPBACK, up=True))
@@ -117,7 +119,7 @@ def pin(namespace: int, path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "a namespace is pinned there already", str(path))
     path.touch(mode=0o444)
     try:
-        libc.bind_mount(f"/proc/self/fd/{namespace}", str(path))
+        libc.mount(f"/proc/self/fd/{namespace}", str(path), "", libc.MS_BIND)
     except OSError:
         path.unlink()
         raise

@@ -7,21 +7,15 @@ daemon mounts or unmounts later happens there too (mount_namespaces(7)).
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from linkspan import libc
 from linkspan.errors import RuntimeFailure
-
-CLONE_NEWNS = 0x00020000  # linux/sched.h
-MS_RDONLY, MS_REMOUNT = 1 << 0, 1 << 5  # linux/mount.h
-MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = 1 << 12, 1 << 14, 1 << 19, 1 << 20
-MNT_DETACH = 2
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class MountEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,17 +73,17 @@ def prepare_mounts(*folders: Path) -> None:
         if holder is not None and holder.shared:
             continue
         if holder is None or holder.point != path:
-            _mount(path, path, MS_BIND | MS_REC)
-        _mount("", path, MS_SHARED)
+            _mount(path, path, libc.MS_BIND | libc.MS_REC)
+        _mount("", path, libc.MS_SHARED)
 
 
 def release_mounts(*folders: Path) -> None:
     """Undoes ``prepare_mounts``: unmounts those of the folders that are bind mounts of themselves."""
     for folder in folders:
         path = os.path.realpath(folder)
-        while _is_self_bind(path, read_mounts()):
-            if _libc.umount2(os.fsencode(path), MNT_DETACH):
-                break
+        with contextlib.suppress(OSError):
+            while _is_self_bind(path, read_mounts()):
+                libc.unmount(path)
 
 
 class Home:
@@ -101,8 +95,8 @@ class Home:
 
     def enter(self) -> None:
         """Moves the calling thread there, out of a namespace of its own. RuntimeFailure when the kernel refuses."""
-        if _libc.setns(self._namespace, CLONE_NEWNS):
-            raise _failure("come back from a mount namespace")
+        with _told("come back from a mount namespace"):
+            libc.setns(self._namespace, libc.CLONE_NEWNS)
         os.fchdir(self._root)
         os.chroot(".")  # setns went to the root of the machine, which is not ours in a chroot
 
@@ -129,15 +123,15 @@ def enter_slave(hidden: tuple[str, ...], rebase: Path | None) -> None:
     if rebase is not None and _holder(os.path.realpath(rebase), read_mounts()) is None:
         # It would lie on a mount that cannot be seen from here, let alone made a slave: the bind would get out.
         raise RuntimeFailure(f"{rebase} is not below a prepared folder", remedy="call prepare_mounts first")
-    if _libc.unshare(CLONE_NEWNS):
-        raise _failure("make a mount namespace")
+    with _told("make a mount namespace"):
+        libc.unshare(libc.CLONE_NEWNS)
     if rebase is None:
-        _mount("", "/", MS_REC | MS_SLAVE)
+        _mount("", "/", libc.MS_REC | libc.MS_SLAVE)
     else:
         _leave_chroot(rebase)
     for point in hidden:
-        if _libc.umount2(os.fsencode(point), MNT_DETACH):
-            raise _failure(f"hide {point} from the container runtime")
+        with _told(f"hide {point} from the container runtime"):
+            libc.unmount(point)
 
 
 def enter_private(path: str) -> None:
@@ -145,21 +139,21 @@ def enter_private(path: str) -> None:
 
     RuntimeFailure when the kernel refuses.
     """
-    if _libc.unshare(CLONE_NEWNS):
-        raise _failure("make a mount namespace")
+    with _told("make a mount namespace"):
+        libc.unshare(libc.CLONE_NEWNS)
     holder = _holder(os.path.realpath(path), read_mounts())
     if holder is not None:  # else it lies on a mount that no namespace shares with us
-        _mount("", holder.point, MS_REC | MS_SLAVE)
+        _mount("", holder.point, libc.MS_REC | libc.MS_SLAVE)
 
 
 def bind(source: str, target: str) -> None:
     """Binds a file or folder, with what is mounted below it. RuntimeFailure when the kernel refuses."""
-    _mount(source, target, MS_BIND | MS_REC)
+    _mount(source, target, libc.MS_BIND | libc.MS_REC)
 
 
 def make_read_only(target: str) -> None:
     """Makes a bind mount read-only. RuntimeFailure when the kernel refuses."""
-    _mount("", target, MS_BIND | MS_REMOUNT | MS_RDONLY)
+    _mount("", target, libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
 
 
 def _leave_chroot(rebase: Path) -> None:
@@ -172,20 +166,20 @@ def _leave_chroot(rebase: Path) -> None:
     inside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.setns(own, CLONE_NEWNS):
-            raise _failure("leave the chroot in a mount namespace of our own")
-        _mount("", "/", MS_REC | MS_SLAVE)
+        with _told("leave the chroot in a mount namespace of our own"):
+            libc.setns(own, libc.CLONE_NEWNS)
+        _mount("", "/", libc.MS_REC | libc.MS_SLAVE)
         os.fchdir(inside)
     finally:
         os.close(own)
         os.close(inside)
-    _mount(".", os.path.relpath(rebase, "/"), MS_BIND | MS_REC)
+    _mount(".", os.path.relpath(rebase, "/"), libc.MS_BIND | libc.MS_REC)
     os.chdir(os.path.relpath(rebase, "/"))
     # "." twice: the old root is put over the new one and taken off again (pivot_root(2), NOTES)
-    if _libc.pivot_root(b".", b"."):
-        raise _failure("make the chroot the root of its mount namespace")
-    if _libc.umount2(b".", MNT_DETACH):
-        raise _failure("let the machine's root go")
+    with _told("make the chroot the root of its mount namespace"):
+        libc.pivot_root(".", ".")
+    with _told("let the machine's root go"):
+        libc.unmount(".")
     os.chdir("/")
 
 
@@ -196,17 +190,21 @@ def root_is_mount_point() -> bool:
 
 def become_subreaper() -> None:
     """Orphaned descendants become this process's children, so that their exit codes are ours (prctl(2))."""
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise _failure("become a child subreaper")
+    with _told("become a child subreaper"):
+        libc.become_subreaper()
 
 
 def _mount(source: str, target: str, flags: int) -> None:
-    if _libc.mount(os.fsencode(source) or None, os.fsencode(target), None, ctypes.c_ulong(flags), None):
-        raise _failure(f"mount {source or target}")
+    with _told(f"mount {source or target}"):
+        libc.mount(source, target, "", flags)
 
 
-def _failure(deed: str) -> RuntimeFailure:
-    return RuntimeFailure(f"cannot {deed}: {os.strerror(ctypes.get_errno())}")
+@contextlib.contextmanager
+def _told(deed: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeFailure(f"cannot {deed}: {error.strerror}") from error
 
 
 def _holder(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
