@@ -59,6 +59,7 @@ class Containers:
         self._sandboxes = networking.sandboxes
         self._services = networking.services
         self._previews = networking.previews
+        self._firewalls = networking.firewalls
         self._worker = networking.worker
         self._events = networking.events
         self._volumes = volumes
@@ -91,7 +92,9 @@ class Containers:
                 await self._volumes.discard(volume.name for volume in volumes)
                 raise
         self._publish(container, "create")
-        return Created(id=container.id, warnings=warnings)
+        joined = {item.network for item in container.spec.endpoints}
+        networks = [item for item in self._intent.networks.values() if item.id in joined]
+        return Created(id=container.id, warnings=(*warnings, *self._firewalls.warnings(networks)))
 
     def plan_run(self, name: str, spec: ContainerSpec) -> tuple[PlannedStep, ...]:
         """The kernel steps that a start of this definition would take."""

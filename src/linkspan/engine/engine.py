@@ -95,7 +95,6 @@ class Engine:
         sandboxes, files = networking.sandboxes, networking.files
 
         self.volumes = Volumes(config.data_root, intent, events)
-        self.networks = networking.networks
         launching = Launching(config, intent, files, self.volumes, roots, self._runtime)
         self._lifecycle = Lifecycle(intent, sandboxes, self._runtime, launching, waiting, events, self._remove_ended)
         self.execs = Execs(config, intent, self._runtime, launching, events, roots)
@@ -124,12 +123,15 @@ class Engine:
             store.storage_driver,
             warnings,
             self._store.instance,
+            networking.firewalls.warnings,
         )
         self.insight = Insights(networking, self._healing, self._kernel.mark, abilities, self._repin)
         for warning in warnings:
             log.warning("%s", warning)
+        self._observer = Observer(self._kernel.mark, self._worker.memory, self._worker.thread_id, self._healing.notice)
+        self._observer.start()
         await self._take_up(roots)
-        self._watch()
+        self._healing.start()
         self._warming = asyncio.create_task(self._runtime.warm_up())
 
     async def _open_networking(self) -> tuple[Networking, Abilities]:
@@ -161,17 +163,14 @@ class Engine:
             self._worker,
             self._networking.events,
             self._networking.services,
+            self._networking.firewalls,
         )
+        self.networks = self._networking.networks
+        self.networks.is_drifted = self._healing.is_drifted
         self._intent = self._networking.intent
         self._wants = self._networking.wants
         self._sandboxes = self._networking.sandboxes
         return self._networking, abilities
-
-    def _watch(self) -> None:
-        """From now on the kernel is led back to the intent whenever somebody changes it."""
-        self._healing.start()
-        self._observer = Observer(self._kernel.mark, self._worker.memory, self._worker.thread_id, self._healing.notice)
-        self._observer.start()
 
     async def stop(self) -> None:
         """Lets go of everything. Containers, networks and names go on; where nothing runs, our mounts go too."""

@@ -3,7 +3,7 @@
 A notice from the kernel (or a value below /proc/sys that is polled, since those have no notices) wakes the loop. It
 asks the kernel thread to heal, and publishes one event for each object. Whoever takes the same thing away again and
 again wins in the end: then the object is *drifted*, left as it is, and told by ``linkspan drift`` until
-``linkspan repair``.
+``linkspan repair``, or until he has put it back himself and kept his peace for a while.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from linkspan.engine.events import Events
+from linkspan.engine.firewalls import Firewalls
 from linkspan.engine.intent import Intent
 from linkspan.engine.services import Services
 from linkspan.engine.surroundings import resolver_stamp
@@ -29,6 +30,7 @@ from linkspan.kernel.observe import Notice
 from linkspan.kernel.render import describe
 from linkspan.kernel.state import Element, Key, Scope, Table
 from linkspan.kernel.worker import Worker
+from linkspan.model.network import Network
 
 POLL = 0.4
 """Seconds between looks at what has no notices: our values below /proc/sys, and the host's resolv.conf."""
@@ -38,6 +40,8 @@ FIGHTS = 5
 """Repairs of one object within ``WINDOW`` after which it is given up."""
 WINDOW = 60.0
 """Seconds."""
+RARELY = 2.0
+"""Seconds between two looks at others' firewalls: a program that reloads its rules changes them many times."""
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +49,31 @@ log = logging.getLogger(__name__)
 class Healing:
     """One task. ``start`` when the kernel was led to the intent; ``stop`` before the kernel thread ends."""
 
-    def __init__(self, intent: Intent, wants: Wants, worker: Worker, events: Events, services: Services) -> None:
+    def __init__(
+        self,
+        intent: Intent,
+        wants: Wants,
+        worker: Worker,
+        events: Events,
+        services: Services,
+        firewalls: Firewalls | None = None,
+    ) -> None:
         self._intent = intent
         self._wants = wants
         self._worker = worker
         self._events = events
         self._services = services
+        self._firewalls = firewalls
         self._woken = asyncio.Event()
         self._notices: deque[Notice] = deque(maxlen=256)
         self._fights: dict[Key, deque[float]] = {}
         self.given_up: set[Key] = set()
         """Objects that somebody insists on having otherwise."""
-        self.surroundings_changed = True
-        """Whether others changed their firewall or routes since somebody asked."""
+        self._left: dict[Key, Scope] = {}
+        """What was found wrong and left so at the last look, with whose it is."""
+        self._others_changed = True
+        """Whether others changed their firewall since it was read."""
+        self._others_read = -RARELY
         self._stamp = resolver_stamp()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,11 +98,16 @@ class Healing:
         self._fights.clear()
         found = await self._worker.heal(everything=True)
         self._tell(found, {})
+        self._note_left(found)
         return found
 
-    def drifted(self, scope: Scope) -> bool:
-        """Whether anything of this scope was given up."""
-        return bool(self.given_up) and not self.given_up.isdisjoint(self._worker.applied(scope))
+    def is_drifted(self, network: Network) -> bool:
+        """Whether anything that the network or one of its containers needs was given up and is not as it should be."""
+        drifted = {self._left[key] for key in self.given_up if key in self._left}
+        endpoints = [("endpoint", item.id) for item in self._intent.endpoints_on(network.id)] if drifted else []
+        return network.id in self._wants.raised and not drifted.isdisjoint(
+            [HOST_SCOPE, ("network", network.id), *endpoints]
+        )
 
     async def _run(self) -> None:
         while True:
@@ -102,25 +123,35 @@ class Healing:
             self._stamp = resolver_stamp()
             await self._services.servers_changed()
         if not self._woken.is_set():
-            if await self._worker.settings_differ():
+            if await self._worker.needs_healing():
                 await self._heal({})
+            await self._look_at_others()
             return
         await asyncio.sleep(self._pause())
         self._woken.clear()
         news = list(self._notices)
         self._notices.clear()
-        if any(not notice.ours for notice in news):
-            self.surroundings_changed = True
-        if any(notice.kind == "route" and not notice.ours for notice in news):
-            await self._follow_uplinks()
         causes: dict[str, str] = {notice.kind: notice.cause for notice in reversed(news) if notice.ours}
         if causes:
             await self._heal(causes)
+        others = {notice.kind for notice in news if not notice.ours or notice.kind == "overrun"}
+        if others & {"link", "route", "overrun"}:
+            await self._follow_uplinks()
+        if others & {"firewall", "overrun"}:
+            self._others_changed = True
+            await self._look_at_others()
+
+    async def _look_at_others(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._firewalls is not None and self._others_changed and now - self._others_read >= RARELY:
+            self._others_changed, self._others_read = False, now
+            await self._firewalls.look()
 
     async def _heal(self, causes: Mapping[str, str]) -> None:
         found = await self._worker.heal(given_up=frozenset(self.given_up))
         self._tell(found, causes)
         self._count(found)
+        self._note_left(found)
 
     async def _follow_uplinks(self) -> None:
         """An uplink that lives on router advertisements must be told before forwarding makes it lose its routes."""
@@ -134,14 +165,16 @@ class Healing:
     def _pause(self) -> float:
         """Longer, the more often somebody undoes us."""
         now = asyncio.get_running_loop().time()
-        most = max((sum(now - WINDOW < at for at in times) for times in self._fights.values()), default=0)
+        fights = [times for key, times in self._fights.items() if key not in self.given_up]
+        most = max((sum(now - WINDOW < at for at in times) for times in fights), default=0)
         return min(PAUSE * 2.0**most, LONGEST) if most else 0.0
 
     def _count(self, found: Iterable[Deviation]) -> None:
         now = asyncio.get_running_loop().time()
         for key, times in list(self._fights.items()):
-            if times and now - times[-1] > WINDOW:
+            if times and now - times[-1] > WINDOW and key not in self._left:
                 del self._fights[key]
+                self.given_up.discard(key)
         for each in found:
             key = each.object.key
             if not each.repaired or each.implied:
@@ -154,11 +187,15 @@ class Healing:
 
     def _tell(self, found: Iterable[Deviation], causes: Mapping[str, str]) -> None:
         for each in found:
-            if each.implied or each.object.key in self.given_up:
+            known = not each.repaired and each.object.key in self._left
+            if each.implied or known or each.object.key in self.given_up:
                 continue
             kind = "firewall" if isinstance(each.object, Table | Element) else ""
             cause = causes.get(kind) or next((text for text in causes.values() if text), "somebody")
             self._publish(each, "repair" if each.repaired else "drift", cause)
+
+    def _note_left(self, found: Iterable[Deviation]) -> None:
+        self._left = {each.object.key: each.scope or HOST_SCOPE for each in found if not each.repaired}
 
     def _publish(self, each: Deviation, action: Literal["repair", "drift"], cause: str) -> None:
         what = describe(each.object)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 from linkspan.dns.names import Figures
+from linkspan.engine.firewalls import read_rules
 from linkspan.engine.healing import Healing
-from linkspan.engine.naming import reaches_out
 from linkspan.engine.networking import Networking
 from linkspan.errors import KernelFailure
 from linkspan.insight import doctor, examination
@@ -19,7 +19,6 @@ from linkspan.kernel import addresses, drops, foreign, probe
 from linkspan.kernel.healing import Deviation
 from linkspan.kernel.links import Mark
 from linkspan.kernel.nft import Nft, NftError
-from linkspan.kernel.passage import Ruleset
 from linkspan.kernel.probe import Abilities
 from linkspan.kernel.render import commands, describe
 from linkspan.kernel.state import Scope
@@ -51,6 +50,7 @@ class Insights:
         repin: Callable[[], None],
     ) -> None:
         self._networking = networking
+        self._firewalls = networking.firewalls
         self._intent = networking.intent
         self._wants = networking.wants
         self._worker = networking.worker
@@ -62,7 +62,7 @@ class Insights:
     async def exposures(self, container: str = "") -> tuple[Exposure, ...]:
         """Every way in from outside; of one container where it is named. NotFound, KernelFailure."""
         name = self._intent.container(container).name if container else ""
-        rules = await self._worker.call(_rules)
+        rules = await self._worker.call(read_rules)
         found = exposures(
             self._intent.sandboxes.values(),
             self._intent.networks,
@@ -75,8 +75,8 @@ class Insights:
     async def drift(self) -> DriftReport:
         """Compares what is wanted with what is there, and changes nothing. KernelFailure."""
         found = await self._worker.audit()
-        rules = await self._worker.call(_rules)
-        obstacles = foreign.obstacles(rules, [options_of(item).bridge_name for item in self._outgoing()])
+        rules = await self._worker.call(read_rules)
+        obstacles = foreign.obstacles(rules, [options_of(item).bridge_name for item in self._firewalls.outgoing()])
         return DriftReport(entries=tuple(map(self._entry, found)), foreign=foreign_rules(obstacles))
 
     async def repair(self) -> Repaired:
@@ -150,12 +150,9 @@ class Insights:
     def _bridges(self) -> list[Network]:
         return [item for item in self._intent.networks.values() if item.driver == "bridge"]
 
-    def _outgoing(self) -> list[Network]:
-        return [item for item in self._bridges() if reaches_out(item) and item.id in self._wants.raised]
-
     async def _examine(self) -> doctor.Examination:
-        networks, outgoing = self._bridges(), self._outgoing()
-        rules = await self._worker.call(_rules)
+        networks, outgoing = self._bridges(), self._firewalls.outgoing()
+        rules = await self._worker.call(read_rules)
         bridges = [(item.name, options_of(item).bridge_name) for item in networks if item.id in self._wants.raised]
         facts = self._wants.facts
         settings = await self._worker.call(probe.settings)
@@ -210,16 +207,6 @@ class Insights:
             )
         if not found:
             yield Finding(check="anti-spoofing", level="ok", text="no frames with foreign addresses were dropped")
-
-
-def _rules() -> Ruleset:
-    nft = Nft()
-    try:
-        return foreign.read(nft)
-    except NftError as error:
-        raise KernelFailure(f"the host's firewall cannot be read: {error}") from error
-    finally:
-        nft.close()
 
 
 def _refused() -> dict[str, dict[str, int]]:

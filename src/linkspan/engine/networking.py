@@ -10,6 +10,7 @@ import logging
 from linkspan.engine.claims import Claims
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
+from linkspan.engine.firewalls import Firewalls
 from linkspan.engine.intent import Intent
 from linkspan.engine.naming import Naming
 from linkspan.engine.networks import Networks, Surroundings
@@ -51,6 +52,7 @@ class Networking:
         self.intent = Intent(store)
         self.book = Book(self.intent.name_of)
         self.wants = Wants(self.intent, facts)
+        self.firewalls = Firewalls(self.intent, self.wants, worker)
         self.files = SandboxFolders(config, self.intent)
         self.naming = Naming(config, self.intent)
         self.claims = Claims(self.intent, self.book)
@@ -71,6 +73,7 @@ class Networking:
             store.instance,
             self.services,
             self.previews,
+            self.firewalls,
         )
 
     def restore(self) -> None:

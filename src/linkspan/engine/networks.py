@@ -16,6 +16,7 @@ from linkspan.engine.claims import cursors_of
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
+from linkspan.engine.firewalls import Firewalls
 from linkspan.engine.intent import Intent
 from linkspan.engine.naming import split_link
 from linkspan.engine.planned import planned
@@ -63,6 +64,7 @@ class Networks:
         instance: str,
         services: Services,
         previews: Previews,
+        firewalls: Firewalls,
     ) -> None:
         self._config = config
         self._intent = intent
@@ -75,6 +77,9 @@ class Networks:
         self._instance = instance
         self._services = services
         self._previews = previews
+        self._firewalls = firewalls
+        self.is_drifted: Callable[[Network], bool] = lambda network: False
+        """Whether anything of a network was given up: told by who watches the kernel."""
         self._changing = asyncio.Lock()
         """One network comes or goes at a time: what is taken back after a failure must still have its place."""
         self._coming = ""
@@ -133,7 +138,7 @@ class Networks:
                 self._coming = ""
             self._wants.mark_raised(network)
         self._publish(network, "create")
-        return Created(id=network.id, warnings=warnings)
+        return Created(id=network.id, warnings=(*warnings, *self._firewalls.warnings([network])))
 
     def plan_create(self, request: NetworkRequest) -> tuple[PlannedStep, ...]:
         """The steps that ``create`` would take."""
@@ -387,7 +392,8 @@ class Networks:
             PoolUsage(subnet=str(item.subnet), capacity=item.capacity, in_use=item.in_use)
             for item in self._book.usage(network.id)
         )
-        return NetworkView(network=network, members=tuple(members), usage=usage)
+        drifted = self.is_drifted(network)
+        return NetworkView(network=network, members=tuple(members), drifted=drifted, usage=usage)
 
     def _matches(self, network: Network, wanted: Filters, dangling: bool | None) -> bool:
         kind = "builtin" if network.predefined else "custom"

@@ -6,7 +6,7 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from linkspan import __version__
@@ -41,6 +41,7 @@ class System:
         storage_driver: str,
         warnings: tuple[str, ...],
         instance: str,
+        obstacles: Callable[[], tuple[str, ...]],
     ) -> None:
         self._config = config
         self._intent = intent
@@ -53,6 +54,7 @@ class System:
         self._storage_driver = storage_driver
         self._warnings = warnings
         self._instance = instance
+        self._obstacles = obstacles
 
     def info(self) -> SystemInfo:
         """What this daemon and this machine are."""
@@ -89,7 +91,7 @@ class System:
             live_restore=True,
             labels=self._config.labels,
             default_address_pools=tuple((str(base), size) for base, size in pools),
-            warnings=self._warnings,
+            warnings=(*self._warnings, *self._obstacles()),
             system_time=time.time(),
         )
 

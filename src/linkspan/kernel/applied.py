@@ -10,12 +10,13 @@ Deletes are lazy: links and namespaces of a dissolved scope leave service at onc
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel import healing
 from linkspan.kernel.batching import Batch, batches, lost_with, protection_together, supported
-from linkspan.kernel.blame import blame, named, reason, refusal
+from linkspan.kernel.blame import blame, lacks_ground, named, reason, refusal
 from linkspan.kernel.diff import Create, Delete, Step, Update, after, diff, places, touches, with_dependents
 from linkspan.kernel.face import Discarding, Kernel, StepFailed
 from linkspan.kernel.healing import Deviation
@@ -35,6 +36,8 @@ from linkspan.kernel.state import (
     Veth,
 )
 
+log = logging.getLogger(__name__)
+
 SWEEP = 16
 """Discarded objects collected in one go, so that nobody waits long behind a sweep."""
 
@@ -52,6 +55,10 @@ class Applied:
         self.memory = Memory()
         self._discarded: set[Place] = set()
         """Places of what waits for a sweep: their names are still taken."""
+        self._given_up: Collection[Key] = ()
+        """What the last ``heal`` was told to leave as it is."""
+        self._untold: list[Deviation] = []
+        """What was healed in the middle of a change: the next ``heal`` tells it."""
         self._unswept = self._bin is not None
         """Whether anything may wait for a sweep; an earlier daemon may have left something."""
 
@@ -69,8 +76,22 @@ class Applied:
         Links and namespaces of dissolved scopes are discarded, unless ``eager``: then they are gone on return.
         Raises Conflict when an object belongs to another scope or a bridge's name to somebody else, and
         KernelFailure, which names scope, object and the kernel's reason.
+
+        A change that meets the very moment of a flush is made after the flush was healed.
         """
-        want, have = merged(wants, self.memory.owners), self.memory.holding(wants)
+        want = merged(wants, self.memory.owners)
+        try:
+            return self._change(wants, want, eager=eager)
+        except KernelFailure as failure:
+            if not (isinstance(failure.__cause__, StepFailed) and lacks_ground(failure.__cause__)):
+                raise
+            log.info("healing first, then once more: %s", failure)
+        healed = self._heal(everything=False, given_up=self._given_up)
+        self._untold += [each for each in healed if each.object.key not in self._given_up]
+        return self._change(wants, want, eager=eager)
+
+    def _change(self, wants: Mapping[Scope, State], want: State, *, eager: bool) -> tuple[Step, ...]:
+        have = self.memory.holding(wants)
         with self.memory.change({*want, *have}):
             steps = self._converge(wants, want, have, eager=eager)
             self.memory.intend(wants)
@@ -130,8 +151,15 @@ class Applied:
         made again only then (the caller pins those again first that live by their processes). A lost pair of veths is
         made again with all that stood on its inner end. Objects in ``given_up`` are told and left as they are, and so
         is what carries our mark and belongs to no scope (``garbage``). A scope whose link cannot be made is dissolved,
-        as by ``resync``, and tried again the next time. KernelFailure: the kernel cannot be read.
+        as by ``resync``, and tried again the next time. What ``converge`` had to heal meanwhile is told first.
+        KernelFailure: the kernel cannot be read.
         """
+        self._given_up = given_up
+        found = self._heal(everything=everything, given_up=given_up)
+        told, self._untold = (*self._untold, *found), []
+        return told
+
+    def _heal(self, *, everything: bool, given_up: Collection[Key]) -> tuple[Deviation, ...]:
         want, wanted = self.memory.want, self.memory.wanted
         self._kernel.expect(want.values())
         with self.memory.change(None):
@@ -194,6 +222,10 @@ class Applied:
             return self._kernel.settings(known) != [" ".join(item.value.split()) for item in known]
         except OSError as error:
             raise KernelFailure(f"the host's settings cannot be read: {reason(error)}") from error
+
+    def needs_healing(self) -> bool:
+        """Whether ``heal`` has something to do that no notice tells of, or to tell. KernelFailure."""
+        return bool(self._untold) or self.settings_differ()
 
     def sweep(self, limit: int = SWEEP) -> int:
         """Collects at most ``limit`` of what was discarded. Returns how many wait still. Raises KernelFailure."""

@@ -47,9 +47,15 @@ def _remedy(failure: StepFailed) -> str:
     """What is applied in order finds its places missing only when somebody else took them away."""
     if isinstance(failure.step.object, Sysctl) and failure.step.object.link:
         return "look whether this kernel has that setting and takes that value"
-    if failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete):
+    if lacks_ground(failure):
         return "somebody removed what it stands on, which is put back within a second: try again"
     return ""
+
+
+def lacks_ground(failure: StepFailed) -> bool:
+    """Whether what an object stands on was taken away by somebody, just before we came."""
+    own = isinstance(failure.step.object, Sysctl) and failure.step.object.link
+    return not own and failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete)
 
 
 def named(scope: Scope) -> str:

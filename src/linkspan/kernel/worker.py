@@ -113,6 +113,10 @@ class Worker:
         """Whether a value of the host's is not as we set it: cheap; see ``Applied.settings_differ``."""
         return await self.call(self._applied.settings_differ)
 
+    async def needs_healing(self) -> bool:
+        """Whether that is so, or something was healed that ``heal`` has not told yet."""
+        return await self.call(self._applied.needs_healing)
+
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a function on the kernel thread and returns what it returns."""
         return await self._submit(_Work(lambda: function(*args, **kwargs)))
