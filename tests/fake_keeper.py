@@ -92,12 +92,9 @@ class FakeSockets:
         return DynamicPorts(first=32768, last=60999)
 
 
-async def _open_resolver(namespace: str, port: int) -> tuple[int, int]:
-    return (os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY))
-
-
-async def _open_namespace(namespace: str) -> int:
-    return os.open("/dev/null", os.O_RDONLY)
+async def _open_resolver(namespace: str, port: int) -> tuple[int, int, int]:
+    udp, tcp, inside = (os.open("/dev/null", os.O_RDONLY) for _ in range(3))
+    return udp, tcp, inside
 
 
 async def _announce(namespace: str, interface: str, addresses: Sequence[str], mac: str) -> None:
@@ -108,4 +105,4 @@ async def _purge(flows: Sequence[Flows]) -> None:
     pass
 
 
-NO_DEPTHS = Depths(_open_resolver, _open_namespace, _announce, _purge)
+NO_DEPTHS = Depths(_open_resolver, _announce, _purge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 
 from linkspan.engine.services import Depths, Flows
@@ -24,13 +25,18 @@ class KernelDepths:
 
     def depths(self) -> Depths:
         """As ``Services`` takes them."""
-        return Depths(self._open_resolver, self._open_namespace, self._announce, self._purge)
+        return Depths(self._open_resolver, self._announce, self._purge)
 
-    async def _open_resolver(self, namespace: str, port: int) -> tuple[int, int]:
-        return await self._worker.call(self._kernel.open_resolver, namespace, port)
+    async def _open_resolver(self, namespace: str, port: int) -> tuple[int, int, int]:
+        return await self._worker.call(self._open_resolver_now, namespace, port)
 
-    async def _open_namespace(self, namespace: str) -> int:
-        return await self._worker.call(self._kernel.namespace_fd, namespace)
+    def _open_resolver_now(self, namespace: str, port: int) -> tuple[int, int, int]:
+        inside = self._kernel.namespace_fd(namespace)
+        try:
+            return (*self._kernel.open_resolver(namespace, port), inside)
+        except BaseException:
+            os.close(inside)
+            raise
 
     async def _announce(self, namespace: str, interface: str, addresses: Sequence[str], mac: str) -> None:
         # Not on the kernel thread: closing a packet socket waits for every CPU, 10 ms and more on a busy machine.

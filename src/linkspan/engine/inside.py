@@ -8,15 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+
 from linkspan.engine.events import Events
 from linkspan.engine.intent import Intent
 from linkspan.engine.launching import Launching
 from linkspan.engine.process_table import rows_of
 from linkspan.engine.streams import DetachKeys, ProcessSession, Waiting
-from linkspan.engine.views import InterfaceCounters, LogLine, PathStat, StatsSample
+from linkspan.engine.views import LogLine, PathStat, StatsSample
 from linkspan.errors import Conflict, NotSupported
 from linkspan.images.rootfs import RootFileSystems, RootFs
 from linkspan.kernel.linux import LinuxKernel
+from linkspan.kernel.wire.link import Counters
 from linkspan.kernel.worker import Worker
 from linkspan.model.container import Container
 from linkspan.plan.sandbox import namespace_of
@@ -234,43 +237,15 @@ class Inside:
             return StatsSample(id=container_id, name=name, time=time.time())
         usage = self._runtime.usage(container_id)
         return StatsSample(
-            id=container_id,
-            name=name,
-            time=usage.time,
-            cpu_total=usage.cpu_total,
-            cpu_user=usage.cpu_user,
-            cpu_kernel=usage.cpu_kernel,
-            system_cpu=usage.system_cpu,
-            online_cpus=usage.online_cpus,
-            memory_usage=usage.memory_usage,
-            memory_limit=usage.memory_limit,
-            memory_stats=usage.memory_stats,
-            pids=usage.pids,
-            pids_limit=usage.pids_limit,
-            block_read=usage.block_read,
-            block_write=usage.block_write,
-            interfaces=await self._counters(container_id),
+            id=container_id, name=name, interfaces=await self._counters(container_id), **msgspec.structs.asdict(usage)
         )
 
-    async def _counters(self, container_id: str) -> dict[str, InterfaceCounters]:
+    async def _counters(self, container_id: str) -> dict[str, Counters]:
         sandbox = self._intent.sandbox_of(container_id)
         if sandbox is None or sandbox.host:
             return {}
         found = await self._worker.call(self._kernel.counters, namespace_of(sandbox))
-        return {
-            name: InterfaceCounters(
-                rx_bytes=item.rx_bytes,
-                rx_packets=item.rx_packets,
-                rx_errors=item.rx_errors,
-                rx_dropped=item.rx_dropped,
-                tx_bytes=item.tx_bytes,
-                tx_packets=item.tx_packets,
-                tx_errors=item.tx_errors,
-                tx_dropped=item.tx_dropped,
-            )
-            for name, item in found.items()
-            if name != "lo"
-        }
+        return {name: item for name, item in found.items() if name != "lo"}
 
     def _running(self, reference: str) -> Container:
         container = self._intent.container(reference)

@@ -53,9 +53,8 @@ class Flows(msgspec.Struct, frozen=True):
 class Depths(msgspec.Struct, frozen=True):
     """What services ask of the kernel; all of it runs on the kernel thread."""
 
-    open_resolver: Callable[[str, int], Awaitable[tuple[int, int]]]
-    """UDP and TCP sockets bound to 127.0.0.11 inside a namespace, at a port. OSError EADDRINUSE."""
-    open_namespace: Callable[[str], Awaitable[int]]
+    open_resolver: Callable[[str, int], Awaitable[tuple[int, int, int]]]
+    """UDP and TCP sockets bound to 127.0.0.11 inside a namespace, at a port, and the namespace. OSError EADDRINUSE."""
     announce: Callable[[str, str, Sequence[str], str], Awaitable[None]]
     """Namespace, interface, addresses, MAC."""
     purge: Callable[[Sequence[Flows]], Coroutine[object, object, None]]
@@ -198,11 +197,9 @@ class Services:
         with ExitStack() as stack:
             try:
                 name = namespace_of(sandbox)
-                udp, tcp = await self._depths.open_resolver(name, sandbox.resolver_port)
-                stack.callback(os.close, udp)
-                stack.callback(os.close, tcp)
-                namespace = await self._depths.open_namespace(name)
-                stack.callback(os.close, namespace)
+                udp, tcp, namespace = await self._depths.open_resolver(name, sandbox.resolver_port)
+                for descriptor in (udp, tcp, namespace):
+                    stack.callback(os.close, descriptor)
             except OSError as error:
                 raise KernelFailure(
                     f"the resolver of container {sandbox.owner_name} cannot listen on 127.0.0.11 port "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
+from linkspan.kernel.wire.link import Counters
 from linkspan.model.container import Container, ContainerState, Mount
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.image import Image, ImageConfig
 from linkspan.model.network import Network
 from linkspan.model.port import Publication
 from linkspan.model.volume import Volume
+from linkspan.runtime.cgroups import Usage
 
 
 class AttachedNetwork(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,40 +153,17 @@ class ExecView(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
 
 
-class InterfaceCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters of one interface inside a sandbox (rtnl_link_stats64)."""
-
-    rx_bytes: int = 0
-    rx_packets: int = 0
-    rx_errors: int = 0
-    rx_dropped: int = 0
-    tx_bytes: int = 0
-    tx_packets: int = 0
-    tx_errors: int = 0
-    tx_dropped: int = 0
+InterfaceCounters = Counters
+"""Counters of one interface inside a sandbox."""
 
 
-class StatsSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading of a container's use of resources. Nanoseconds and bytes; the API computes differences."""
+class StatsSample(Usage, frozen=True, kw_only=True):
+    """One reading of a container's use of resources; the API computes differences."""
 
     id: str
     name: str
-    time: float
-    cpu_total: int = 0
-    cpu_user: int = 0
-    cpu_kernel: int = 0
-    system_cpu: int = 0
-    """CPU time of the whole host, nanoseconds."""
-    online_cpus: int = 1
-    memory_usage: int = 0
-    memory_limit: int = 0
-    memory_stats: dict[str, int] = {}
-    """The names of the cgroup version in use: ``inactive_file`` (v2), ``total_inactive_file`` (v1)."""
-    pids: int = 0
-    pids_limit: int = 0
-    block_read: int = 0
-    block_write: int = 0
-    interfaces: dict[str, InterfaceCounters] = {}
+    interfaces: Mapping[str, InterfaceCounters] = msgspec.field(default_factory=dict)
+    """By interface inside the sandbox, without the loopback."""
 
 
 class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
