@@ -88,7 +88,7 @@ class Inside:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def socket(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+    def opened(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
         """A socket of the namespace. Close it."""
         here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -102,7 +102,7 @@ class Inside:
 
     def connected(self) -> socket.socket:
         """A TCP connection to the resolver. Close it."""
-        opened = self.socket(socket.SOCK_STREAM)
+        opened = self.opened(socket.SOCK_STREAM)
         try:
             opened.connect((RESOLVER, 53))
         except OSError:
@@ -113,13 +113,13 @@ class Inside:
     def ask(
         self, name: str, kind: str = "A", *, tcp: bool = False, edns: int | None = None, seconds: float = SECONDS
     ) -> dns.message.Message:
-        """The resolver's answer over UDP or TCP; ``edns`` is the size that is offered. dns.exception.Timeout, OSError"""
+        """The answer over UDP or TCP; ``edns`` is the size that is offered. dns.exception.Timeout and OSError."""
         query = dns.message.make_query(name, kind, use_edns=edns is not None, payload=edns)
         if tcp:
             with self.connected() as connection:
                 connection.setblocking(False)
                 return dns.query.tcp(query, RESOLVER, timeout=seconds, sock=connection)
-        with self.socket() as opened:
+        with self.opened() as opened:
             opened.setblocking(False)
             return dns.query.udp(query, RESOLVER, timeout=seconds, sock=opened)
 

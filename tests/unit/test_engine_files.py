@@ -39,33 +39,49 @@ def test_resolv_conf_is_read_as_glibc_reads_it() -> None:
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.53", "::1", "::1%lo"])
 def test_a_name_server_on_the_hosts_loopback_is_left_out(server: str) -> None:
     host = Resolver(servers=(server, "10.0.0.1"))
-    assert files.reachable_servers(host) == ("10.0.0.1",)
+    assert files.reachable_servers(host, {4}) == ("10.0.0.1",)
 
 
 def test_a_host_with_nothing_but_loopback_servers_falls_back_to_dockers() -> None:
-    assert files.reachable_servers(Resolver(servers=("127.0.0.53",))) == ("8.8.8.8", "8.8.4.4")
+    host = Resolver(servers=("127.0.0.53",))
+    assert files.reachable_servers(host, {4}) == ("8.8.8.8", "8.8.4.4")
+    assert files.reachable_servers(host, {6}) == ("2001:4860:4860::8888", "2001:4860:4860::8844")
+
+
+def test_a_container_is_given_servers_of_its_own_families() -> None:
+    host = Resolver(servers=("10.0.0.1", "fd00::1", "fe80::1%eth0"))
+    assert files.reachable_servers(host, {4}) == ("10.0.0.1",)
+    assert files.reachable_servers(host, {6}) == ("fd00::1",)
+    assert files.reachable_servers(host, {4, 6}) == ("10.0.0.1", "fd00::1")
+
+
+@pytest.mark.parametrize(
+    ("options", "dots"), [((), 0), (("edns0", "ndots:2"), 2), (("ndots:5", "ndots:0"), 0), (("ndots:x",), 0)]
+)
+def test_the_last_word_on_dots_counts(options: tuple[str, ...], dots: int) -> None:
+    assert files.most_dots(options) == dots
 
 
 def test_the_hosts_own_namespace_reaches_its_loopback() -> None:
     host = Resolver(servers=("127.0.0.53",), search=("example.org",), options=("edns0",))
-    text = files.resolver_text(host, Resolver(), own_namespace=False)
+    text = files.resolver_text(host, Resolver(), None)
     assert text == "nameserver 127.0.0.53\nsearch example.org\noptions edns0\n"
 
 
 def test_what_was_asked_for_replaces_what_the_host_has_part_by_part() -> None:
     host = Resolver(servers=("10.0.0.1",), search=("example.org",), options=("edns0",))
     wanted = Resolver(servers=("9.9.9.9",), options=("ndots:3",))
-    text = files.resolver_text(host, wanted, own_namespace=True)
+    text = files.resolver_text(host, wanted, {4})
     assert text == "nameserver 9.9.9.9\nsearch example.org\noptions ndots:3\n"
 
 
 def test_a_search_list_of_a_dot_is_no_search_list() -> None:
     host = Resolver(servers=("10.0.0.1",), search=("example.org",))
-    assert "search" not in files.resolver_text(host, Resolver(search=(".",)), own_namespace=True)
+    assert "search" not in files.resolver_text(host, Resolver(search=(".",)), {4})
 
 
 def test_a_server_that_was_asked_for_may_be_on_loopback() -> None:
-    text = files.resolver_text(Resolver(), Resolver(servers=("127.0.0.1",)), own_namespace=True)
+    text = files.resolver_text(Resolver(), Resolver(servers=("127.0.0.1",)), {4})
     assert text == "nameserver 127.0.0.1\n"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.engine.files import write_in_place
+from linkspan.engine.files import write_in_place, write_unless_edited
 from linkspan.errors import RuntimeFailure
 
 
@@ -34,3 +34,12 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "hosts").mkdir()
     with pytest.raises(RuntimeFailure, match=f"cannot write {tmp_path}/hosts: Is a directory"):
         write_in_place(tmp_path / "hosts", "text\n")
+
+
+def test_a_file_that_was_edited_is_the_containers(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    assert write_unless_edited(path, "one\n", instead_of=None)
+    assert write_unless_edited(path, "two\n", instead_of="one\n")
+    path.write_text("mine\n")
+    assert not write_unless_edited(path, "three\n", instead_of="two\n")
+    assert path.read_text() == "mine\n"

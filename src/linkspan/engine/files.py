@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import msgspec
 
 from linkspan.errors import RuntimeFailure
 
-FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
-"""Docker's, for hosts whose only name servers listen on loopback."""
+FALLBACK_SERVERS = {4: ("8.8.8.8", "8.8.4.4"), 6: ("2001:4860:4860::8888", "2001:4860:4860::8844")}
+"""Docker's by family, for hosts whose only name servers listen on loopback."""
 
 LOOPBACK_LINES = (
     "127.0.0.1\tlocalhost",
@@ -70,15 +70,27 @@ def parse_resolver(text: str) -> Resolver:
     return Resolver(servers=tuple(servers), search=search, options=tuple(options))
 
 
-def reachable_servers(host: Resolver) -> tuple[str, ...]:
-    """The host's name servers that a container can reach: not those on the host's loopback."""
-    usable = tuple(server for server in host.servers if not _is_loopback(server))
-    return usable or FALLBACK_SERVERS
+def most_dots(options: Iterable[str]) -> int:
+    """The ``ndots`` of resolv.conf(5): names with fewer dots are tried with the search domains first; 0: not said."""
+    said = [item.removeprefix("ndots:") for item in options if item.startswith("ndots:")]
+    return int(said[-1]) if said and said[-1].isascii() and said[-1].isdigit() else 0
 
 
-def resolver_text(host: Resolver, wanted: Resolver, *, own_namespace: bool) -> str:
-    """/etc/resolv.conf of a sandbox: what was asked for, else the host's, less what it could not reach."""
-    inherited = reachable_servers(host) if own_namespace else host.servers
+def reachable_servers(host: Resolver, versions: Set[int]) -> tuple[str, ...]:
+    """The host's name servers that a container with addresses of these versions can reach.
+
+    Not those on the host's loopback, behind a zone, or of another family.
+    """
+    usable = tuple(server for server in host.servers if _reachable(server, versions))
+    return usable or tuple(server for version in sorted(versions or {4}) for server in FALLBACK_SERVERS[version])
+
+
+def resolver_text(host: Resolver, wanted: Resolver, versions: Set[int] | None) -> str:
+    """/etc/resolv.conf of a sandbox: what was asked for, else the host's, less what it could not reach.
+
+    ``versions`` of its addresses; None: it is the host's own.
+    """
+    inherited = host.servers if versions is None else reachable_servers(host, versions)
     servers = wanted.servers or inherited
     search = wanted.search or host.search
     options = wanted.options or host.options
@@ -143,6 +155,26 @@ def write_in_place(path: Path, text: str, *, instead_of: str | None = None) -> N
         raise RuntimeFailure(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_unless_edited(path: Path, text: str, *, instead_of: str | None) -> bool:
+    """The same for a file that is left alone when it is not ``instead_of``, what we wrote last. Whether it was written.
+
+    RuntimeFailure.
+    """
+    if instead_of is not None:
+        try:
+            descriptor = _opened(path)
+            try:
+                present = os.read(descriptor, MOST_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise RuntimeFailure(f"cannot read {path}: {error.strerror}") from error
+        if present != instead_of.encode():
+            return False
+    write_in_place(path, text)
+    return True
+
+
 def _opened(path: Path) -> int:
     """A descriptor of the file, which is made with its folder where it is missing."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -164,8 +196,9 @@ def extra_entries(extra_hosts: Sequence[str], host_gateway: Sequence[str]) -> tu
     return tuple(entries)
 
 
-def _is_loopback(server: str) -> bool:
+def _reachable(server: str, versions: Set[int]) -> bool:
     try:
-        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+        address = ipaddress.ip_address(server)
     except ValueError:
         return False
+    return "%" not in server and not address.is_loopback and address.version in versions

@@ -7,19 +7,20 @@ networks, the one with its gateway first.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from linkspan.dns.names import Client, Host, Server, Zone
 from linkspan.engine.claims import addresses_of
 from linkspan.engine.config import DaemonConfig
-from linkspan.engine.files import parse_resolver
+from linkspan.engine.files import Resolver, most_dots
 from linkspan.engine.intent import Intent
-from linkspan.engine.surroundings import text_of
+from linkspan.engine.surroundings import host_resolver
+from linkspan.model.container import ContainerSpec
 from linkspan.model.endpoint import Endpoint, EndpointRequest
-from linkspan.model.network import Network
+from linkspan.model.network import BridgeOptions, Network
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan.gateways import by_priority
+from linkspan.plan.resolver import ADDRESS
 
 SHORT_ID = 12
 
@@ -68,13 +69,20 @@ class Naming:
         """A sandbox as the resolver should see it."""
         pairs = [(self._intent.networks[item.network_id], item) for item in self._intent.endpoints_in(sandbox.id)]
         ordered = by_priority(pairs)
+        owner = self._intent.containers.get(sandbox.owner)
+        bridges = [network.bridge for network, _ in ordered]
+        wanted = wanted_resolver(owner.spec if owner else None, bridges, self._config)
+        host = host_resolver()
         return Client(
             id=sandbox.id,
             name=sandbox.owner_name,
             zones=tuple(network.id for network, _ in ordered if has_names(network)),
             extra=tuple(self._links(ordered)),
-            servers=self._servers(sandbox, [network for network, _ in ordered]),
+            servers=servers_of(
+                wanted, host, {address.version for _, item in ordered for address in addresses_of(item)}
+            ),
             forward=any(reaches_out(network) for network, _ in ordered),
+            ndots=most_dots(wanted.options or host.options) > 0,
         )
 
     def linking_to(self, name: str) -> list[Sandbox]:
@@ -102,15 +110,48 @@ class Naming:
                         addresses = tuple(str(address) for address in addresses_of(item))
                         yield Host(id=item.id, names=(alias,), addresses=addresses)
 
-    def _servers(self, sandbox: Sandbox, networks: Sequence[Network]) -> tuple[Server, ...]:
-        """Asked from the sandbox when a person named them; the host's own on its loopback, from the host."""
-        owner = self._intent.containers.get(sandbox.owner)
-        bridges = [item.bridge for item in networks if item.bridge]
-        chosen = first_said(owner.spec.dns if owner else (), *(item.dns for item in bridges), self._config.dns)
-        if chosen:
-            return tuple(Server(address=text) for text in chosen)
-        host = parse_resolver(text_of(Path("/etc/resolv.conf")))
-        return tuple(Server(address=text, from_host=_of_the_host(text)) for text in host.servers)
+
+def wanted_resolver(
+    spec: ContainerSpec | None, bridges: Iterable[BridgeOptions | None], config: DaemonConfig
+) -> Resolver:
+    """What people asked for, part by part: for the container, else for its networks in their order, else for all."""
+    of_networks = [item for item in bridges if item is not None]
+    return Resolver(
+        servers=first_said(spec.dns if spec else (), *(item.dns for item in of_networks), config.dns),
+        search=first_said(
+            spec.dns_search if spec else (), *(item.dns_search for item in of_networks), config.dns_search
+        ),
+        options=first_said(
+            spec.dns_options if spec else (), *(item.dns_options for item in of_networks), config.dns_options
+        ),
+    )
+
+
+def servers_of(wanted: Resolver, host: Resolver, versions: Set[int]) -> tuple[Server, ...]:
+    """Who is asked about unknown names, by a sandbox with addresses of these versions.
+
+    From the sandbox when a person named them. The host's own from there too, but for those that only the host reaches:
+    on its loopback, behind a zone (``fe80::1%eth0``), or of a family that the sandbox has not (Docker's rule). The
+    resolver's own address, asked from the sandbox, would be itself.
+    """
+    chosen = [text for text in map(_written, wanted.servers) if text and text != ADDRESS]
+    if chosen:
+        return tuple(Server(address=text) for text in dict.fromkeys(chosen))
+    found = [text for text in map(_written, host.servers) if text]
+    return tuple(Server(address=text, from_host=_hosts_own(text, versions)) for text in dict.fromkeys(found))
+
+
+def _written(server: str) -> str:
+    """An address as ``ipaddress`` writes it; nothing for what is none."""
+    try:
+        return str(ipaddress.ip_address(server))
+    except ValueError:
+        return ""
+
+
+def _hosts_own(server: str, versions: Set[int]) -> bool:
+    address = ipaddress.ip_address(server)
+    return "%" in server or address.is_loopback or address.version not in versions
 
 
 def has_names(network: Network) -> bool:
@@ -138,11 +179,3 @@ def split_link(text: str) -> tuple[str, str]:
 def first_said(*said: tuple[str, ...]) -> tuple[str, ...]:
     """The first that says anything."""
     return next((value for value in said if value), ())
-
-
-def _of_the_host(server: str) -> bool:
-    """Whether only the host itself reaches this server: on its loopback, or behind a scope (``fe80::1%eth0``)."""
-    try:
-        return "%" in server or ipaddress.ip_address(server).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,8 @@
 """The files of each sandbox: what goes into them, and how they follow changes without losing a container's own edits.
 
-A container may edit its /etc/hosts and /etc/resolv.conf. So a change takes out the lines that we no longer say, adds
-those that are new, and leaves the rest as it is.
+A container may edit its /etc/hosts and /etc/resolv.conf. So a change takes out those lines of /etc/hosts that we no
+longer say, adds those that are new, and leaves the rest as it is. Lines of resolv.conf(5) mean something together: one
+that was edited is the container's from then on (Docker's rule).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from linkspan.engine import files
 from linkspan.engine.claims import addresses_of
 from linkspan.engine.config import DaemonConfig
-from linkspan.engine.files import HostsEntry, Resolver
+from linkspan.engine.files import HostsEntry
 from linkspan.engine.intent import Intent
-from linkspan.engine.naming import SHORT_ID, first_said, split_link
-from linkspan.engine.surroundings import text_of
+from linkspan.engine.naming import SHORT_ID, split_link, wanted_resolver
+from linkspan.engine.surroundings import host_resolver, text_of
 from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.sandbox import Sandbox
@@ -26,6 +27,8 @@ from linkspan.plan.sandbox import namespace_of
 NAMES_SERVER = "127.0.0.11"
 """Where a sandbox finds the resolver (Docker's address)."""
 HOSTS, HOSTNAME, RESOLVER = "hosts", "hostname", "resolv.conf"
+SAID = "resolv.conf.said"
+"""What we last wrote into the one before: a daemon that starts again sees by it whether the container edited that."""
 
 
 class SandboxFolders:
@@ -62,7 +65,7 @@ class SandboxFolders:
         spec = owner.spec if owner else None
         self._write(folder / HOSTS, self._hosts(sandbox, spec))
         self._write(folder / HOSTNAME, sandbox.hostname + "\n")
-        self._write(folder / RESOLVER, self._resolver(sandbox, spec))
+        self._write_resolver(folder, self._resolver(sandbox, spec))
 
     def adopt(self, sandbox: Sandbox) -> None:
         """After a restart of the daemon: what the files should say is taken as said, and missing ones are made."""
@@ -73,7 +76,8 @@ class SandboxFolders:
         owner = self._intent.containers.get(sandbox.owner)
         spec = owner.spec if owner else None
         self._said[folder / HOSTNAME] = sandbox.hostname + "\n"
-        self._said[folder / RESOLVER] = self._resolver(sandbox, spec)
+        self._said[folder / RESOLVER] = text_of(folder / SAID)
+        self._write_resolver(folder, self._resolver(sandbox, spec))
         if owner is not None:
             self._said[folder / HOSTS] = ""
             self._write(folder / HOSTS, self._hosts(sandbox, spec))
@@ -82,6 +86,13 @@ class SandboxFolders:
         said = self._said.get(path)
         if said != text:
             files.write_in_place(path, text, instead_of=said)
+            self._said[path] = text
+
+    def _write_resolver(self, folder: Path, text: str) -> None:
+        path = folder / RESOLVER
+        said = self._said.get(path)
+        if said != text and files.write_unless_edited(path, text, instead_of=said):
+            files.write_in_place(folder / SAID, text)
             self._said[path] = text
 
     def _hosts(self, sandbox: Sandbox, spec: ContainerSpec | None) -> str:
@@ -119,23 +130,15 @@ class SandboxFolders:
         ]
 
     def _resolver(self, sandbox: Sandbox, spec: ContainerSpec | None) -> str:
-        host = files.parse_resolver(text_of(Path("/etc/resolv.conf")))
         endpoints = self._intent.endpoints_in(sandbox.id)
-        bridges = [self._intent.networks[item.network_id].bridge for item in endpoints]
-        wanted = Resolver(
-            servers=(spec.dns if spec else ()) or self._config.dns,
-            search=first_said(
-                spec.dns_search if spec else (), *(item.dns_search for item in bridges if item), self._config.dns_search
-            ),
-            options=first_said(
-                spec.dns_options if spec else (),
-                *(item.dns_options for item in bridges if item),
-                self._config.dns_options,
-            ),
-        )
+        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        wanted = wanted_resolver(spec, [network.bridge for network, _ in by_priority(pairs)], self._config)
         if sandbox.resolver_port:
-            return files.own_resolver_text(host, wanted, NAMES_SERVER)
-        return files.resolver_text(host, wanted, own_namespace=not sandbox.host)
+            return files.own_resolver_text(host_resolver(), wanted, NAMES_SERVER)
+        if sandbox.host:
+            return files.resolver_text(host_resolver(), wanted, None)
+        versions = {address.version for item in endpoints for address in addresses_of(item)}
+        return files.resolver_text(host_resolver(behind_stub=True), wanted, versions)
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
