@@ -25,6 +25,7 @@ class FakeEngine:
         self.system = FakeSystem(self)
         self.networks = FakeNetworks(self)
         self.containers = FakeContainers(self)
+        self.inside = self.containers
         self.execs = FakeExecs(self)
         self.images = FakeImages()
         self.volumes = FakeVolumes()

@@ -7,13 +7,13 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, MutableSequence, Sequence
+from collections.abc import Awaitable, MutableSequence, Sequence
 from pathlib import Path
 
 import msgspec
 
 from linkspan.engine import definitions, filters
-from linkspan.engine.face import Session, WaitCondition
+from linkspan.engine.face import WaitCondition
 from linkspan.engine.filters import Filters
 from linkspan.engine.inside import Inside
 from linkspan.engine.launching import check_source
@@ -23,7 +23,7 @@ from linkspan.engine.names import made_up
 from linkspan.engine.networking import Networking
 from linkspan.engine.planned import planned
 from linkspan.engine.presentation import Presentation
-from linkspan.engine.views import ContainerView, Created, LogLine, PathStat, PlannedStep, Pruned, StatsSample
+from linkspan.engine.views import ContainerView, Created, PlannedStep, Pruned
 from linkspan.engine.volumes import Volumes
 from linkspan.errors import Conflict, NotFound
 from linkspan.images.rootfs import RootFileSystems
@@ -40,7 +40,7 @@ PRUNE_FILTERS = ("label", "label!", "until")
 
 
 class Containers:
-    """The noun of the API; ``lifecycle`` and ``inside`` are its other two files."""
+    """The noun of the API; ``lifecycle`` is its other file."""
 
     def __init__(
         self,
@@ -242,72 +242,6 @@ class Containers:
             self._intent.commit(put=[msgspec.structs.replace(now, spec=changed)])
         self._publish(container, "update")
         return warnings
-
-    async def attach(
-        self,
-        reference: str,
-        *,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-        logs: bool,
-        stream: bool,
-        detach_keys: str = "",
-    ) -> Session:
-        """See ``Inside.attach``."""
-        return await self._inside.attach(
-            reference, stdin=stdin, stdout=stdout, stderr=stderr, logs=logs, stream=stream, detach_keys=detach_keys
-        )
-
-    async def resize(self, reference: str, rows: int, columns: int) -> None:
-        """Tells the terminal its size."""
-        await self._inside.resize(reference, rows, columns)
-
-    def logs(
-        self,
-        reference: str,
-        *,
-        stdout: bool,
-        stderr: bool,
-        follow: bool,
-        tail: int | None,
-        since: float = 0.0,
-        until: float = 0.0,
-    ) -> AsyncIterator[LogLine]:
-        """See ``Inside.logs``."""
-        return self._inside.logs(
-            reference, stdout=stdout, stderr=stderr, follow=follow, tail=tail, since=since, until=until
-        )
-
-    async def top(self, reference: str, ps_args: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-        """See ``Inside.top``."""
-        return await self._inside.top(reference, ps_args)
-
-    def stats(self, reference: str, *, stream: bool) -> AsyncIterator[StatsSample]:
-        """See ``Inside.stats``."""
-        return self._inside.stats(reference, stream=stream)
-
-    async def changes(self, reference: str) -> tuple[tuple[int, str], ...]:
-        """See ``Inside.changes``."""
-        return await self._inside.changes(reference)
-
-    async def export(self, reference: str) -> AsyncIterator[bytes]:
-        """See ``Inside.export``."""
-        return await self._inside.export(reference)
-
-    async def path_stat(self, reference: str, path: str) -> PathStat:
-        """See ``Inside.path_stat``."""
-        return await self._inside.path_stat(reference, path)
-
-    async def archive_get(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
-        """See ``Inside.archive_get``."""
-        return await self._inside.archive_get(reference, path)
-
-    async def archive_put(
-        self, reference: str, path: str, body: AsyncIterator[bytes], *, no_overwrite_dir: bool, copy_owner: bool
-    ) -> None:
-        """See ``Inside.archive_put``."""
-        await self._inside.archive_put(reference, path, body, no_overwrite_dir=no_overwrite_dir, copy_owner=copy_owner)
 
     def _design(self, name: str, spec: ContainerSpec) -> tuple[Container, Image, tuple[str, ...]]:
         """The container that a request means; nothing is written yet."""

@@ -60,6 +60,7 @@ class Engine:
 
     networks: Networks
     containers: Containers
+    inside: Inside
     execs: Execs
     images: Images
     volumes: Volumes
@@ -101,9 +102,9 @@ class Engine:
         presentation = Presentation(
             intent, files, self.volumes, store, machine.runtime_name, launching.log_path, self.execs.ids_of
         )
-        inside = Inside(intent, self._runtime, launching, roots, waiting, events, self._kernel, self._worker)
+        self.inside = Inside(intent, self._runtime, launching, roots, waiting, events, self._kernel, self._worker)
         self.containers = Containers(
-            networking, self.volumes, store, roots, self._runtime, presentation, inside, self._lifecycle
+            networking, self.volumes, store, roots, self._runtime, presentation, self.inside, self._lifecycle
         )
         self.images = Images(store, events)
         warnings = (

@@ -107,6 +107,10 @@ class Containers(Protocol):
         """Registered at once; awaiting it gives the exit code."""
         ...
 
+
+class Inside(Protocol):
+    """Looking into a container and reaching into it."""
+
     async def attach(
         self,
         reference: str,
@@ -246,6 +250,8 @@ class EngineFace(Protocol):
     def networks(self) -> Networks: ...
     @property
     def containers(self) -> Containers: ...
+    @property
+    def inside(self) -> Inside: ...
     @property
     def execs(self) -> Execs: ...
     @property

@@ -22,17 +22,17 @@ def add_to(router: Router) -> None:
 
 
 async def look(engine: EngineFace, request: Request) -> Answer:
-    found = await engine.containers.path_stat(request.parameters["id"], _path(request))
+    found = await engine.inside.path_stat(request.parameters["id"], _path(request))
     return Reply(headers=((STAT_HEADER, path_stat(found)),))
 
 
 async def get(engine: EngineFace, request: Request) -> Answer:
-    found, chunks = await engine.containers.archive_get(request.parameters["id"], _path(request))
+    found, chunks = await engine.inside.archive_get(request.parameters["id"], _path(request))
     return Streamed(chunks=pieces(chunks), content_type=TAR, headers=((STAT_HEADER, path_stat(found)),))
 
 
 async def put(engine: EngineFace, request: Request) -> Answer:
-    await engine.containers.archive_put(
+    await engine.inside.archive_put(
         request.parameters["id"],
         _path(request),
         request.body.chunks(),
@@ -43,7 +43,7 @@ async def put(engine: EngineFace, request: Request) -> Answer:
 
 
 async def export(engine: EngineFace, request: Request) -> Answer:
-    chunks = await engine.containers.export(request.parameters["id"])
+    chunks = await engine.inside.export(request.parameters["id"])
     return Streamed(chunks=pieces(chunks), content_type=TAR)
 
 

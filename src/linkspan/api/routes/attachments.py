@@ -20,7 +20,7 @@ def add_to(router: Router) -> None:
 async def attach(engine: EngineFace, request: Request) -> Answer:
     query, reference = request.query, request.parameters["id"]
     tty = engine.containers.get(reference).container.spec.tty
-    session = await engine.containers.attach(
+    session = await engine.inside.attach(
         reference,
         stdin=query.flag("stdin"),
         stdout=query.flag("stdout"),
@@ -39,7 +39,7 @@ async def attach(engine: EngineFace, request: Request) -> Answer:
 
 async def resize(engine: EngineFace, request: Request) -> Answer:
     rows, columns = terminal_size(request)
-    await engine.containers.resize(request.parameters["id"], rows, columns)
+    await engine.inside.resize(request.parameters["id"], rows, columns)
     return Reply()
 
 

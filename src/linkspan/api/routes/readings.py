@@ -28,7 +28,7 @@ async def logs(engine: EngineFace, request: Request) -> Answer:
     if not (stdout or stderr):
         raise InvalidRequest("Bad parameters: you must choose at least one stream")
     tty = engine.containers.get(reference).container.spec.tty
-    lines = engine.containers.logs(
+    lines = engine.inside.logs(
         reference,
         stdout=stdout,
         stderr=stderr,
@@ -46,7 +46,7 @@ async def logs(engine: EngineFace, request: Request) -> Answer:
 
 
 async def top(engine: EngineFace, request: Request) -> Answer:
-    titles, rows = await engine.containers.top(request.parameters["id"], request.query.text("ps_args") or "-ef")
+    titles, rows = await engine.inside.top(request.parameters["id"], request.query.text("ps_args") or "-ef")
     return json_reply({"Titles": list(titles), "Processes": [list(row) for row in rows]})
 
 
@@ -56,12 +56,12 @@ async def stats(engine: EngineFace, request: Request) -> Answer:
     single = request.query.flag("one-shot")
     if stream and single:
         raise InvalidRequest("cannot have stream=true and one-shot=true")
-    samples = engine.containers.stats(request.parameters["id"], stream=not single)
+    samples = engine.inside.stats(request.parameters["id"], stream=not single)
     return Streamed(chunks=_readings(samples, wanted=0 if stream else 1, compare=not (stream or single)))
 
 
 async def changes(engine: EngineFace, request: Request) -> Answer:
-    found = await engine.containers.changes(request.parameters["id"])
+    found = await engine.inside.changes(request.parameters["id"])
     return json_reply([{"Path": path, "Kind": kind} for kind, path in found] or None)
 
 
