@@ -338,11 +338,17 @@ class Services:
         await self._keeper.drop_zone(network.id)
 
     async def servers_changed(self) -> None:
-        """The host's name servers are others now."""
-        for sandbox in tuple(self._intent.sandboxes.values()):
-            self._files.write(sandbox)
-            if sandbox.resolver_port and sandbox.id in self._keeper.served():
-                await self._keeper.put_client(self._naming.client(sandbox))
+        """The host's name servers are others now. One sandbox's trouble is its own."""
+        for sandbox_id in tuple(self._intent.sandboxes):
+            sandbox = self._intent.sandboxes.get(sandbox_id)
+            if sandbox is None:
+                continue
+            try:
+                self._files.write(sandbox)
+                if sandbox.resolver_port and sandbox.id in self._keeper.served():
+                    await self._keeper.put_client(self._naming.client(sandbox))
+            except LinkspanError as error:
+                log.error("container %s does not follow the host's name servers: %s", sandbox.owner_name, error)
 
     async def close(self, *, end: bool) -> None:
         """Lets go of the keeper, which lives on while anything runs."""

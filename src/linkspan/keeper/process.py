@@ -134,11 +134,9 @@ class Process:
             case protocol.DropZone(network=network):
                 names.directory.drop_zone(network)
             case protocol.PutHosts(hosts=hosts):
-                for network, host in hosts:
-                    names.directory.put_host(network, host)
+                names.directory.put_hosts(hosts)
             case protocol.DropHosts(hosts=gone):
-                for network, endpoint in gone:
-                    names.directory.drop_host(network, endpoint)
+                names.directory.drop_hosts(gone)
             case protocol.PutClient(client=client):
                 names.put_client(client)
             case protocol.StopServing(sandbox=sandbox, request=request):
