@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ import pytest
 from healing_lab import QUIET, Lab, run, sandbox, sandboxes, sh, union, watched
 from linkspan.kernel import probe
 from linkspan.kernel.multicast import Listener, Overrun
+from linkspan.kernel.netlink import NetlinkError
 from linkspan.kernel.notices import Notice
 from linkspan.kernel.observe import NETLINK_NETFILTER, Observer, process_of
 from linkspan.kernel.wire import nftables
@@ -144,6 +146,29 @@ def test_events_that_were_lost_are_told_and_the_damage_is_found(tmp_path: Path) 
             listener.read = lossy  # type: ignore[method-assign]
             await lab.until(lambda: len(lab.heals) > 0)
             assert lab.bursts[0] == (Notice(kind="overrun", name=""),)
+            await asyncio.sleep(QUIET)
+            await lab.is_as_wanted()
+
+    run(story())
+
+
+def test_interfaces_that_cannot_be_read_after_a_loss_are_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with watched(tmp_path) as lab:
+            learn, failures = lab.observer._learn_links, iter([True, True])
+
+            def unlucky() -> None:
+                if next(failures, False):
+                    raise NetlinkError(errno.EINTR, "the kernel's table kept changing while it was read")
+                learn()
+
+            monkeypatch.setattr(lab.observer, "_learn_links", unlucky)
+            lab.observer._overrun = True
+            sh("ip", "link", "del", "ls-0")
+            await lab.until(lambda: len(lab.heals) > 0)
+            assert (Notice(kind="overrun", name=""),) in lab.bursts
             await asyncio.sleep(QUIET)
             await lab.is_as_wanted()
 

@@ -115,8 +115,12 @@ class Healing:
                 await asyncio.wait_for(self._woken.wait(), POLL)
             try:
                 await self._look()
-            except LinkspanError as error:
-                log.error("%s", error)
+            except (LinkspanError, OSError) as error:
+                # OSError: the kernel was asked about an interface that went meanwhile, or kept changing. Who gave up
+                # here would never heal again, so all that may have happened is looked at once more.
+                log.error("what happened to the host's network is looked at again: %s", error)
+                self.notice((Notice(kind="overrun", name=""),))
+                await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
         if resolver_stamp() != self._stamp:

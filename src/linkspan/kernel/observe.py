@@ -156,12 +156,9 @@ class Observer:
             log.error("the kernel's events cannot be read any more: %s", error)
             self.close()
             return
-        if self._overrun:
-            self._overrun = False
-            self._pending.clear()
-            self._bodies.clear()
-            self._learn_links()
-            self._tell((Notice(kind="overrun", name=""),))
+        if self._overrun and not self._start_over():
+            self._wait(PATIENCE)
+            return
         if not drained:
             self._wait(0.0)
             return
@@ -172,6 +169,19 @@ class Observer:
             self._listen()
         if told:
             self._tell(told)
+
+    def _start_over(self) -> bool:
+        """After events were lost. False: the kernel's tables change too fast to be read now."""
+        try:
+            self._learn_links()
+        except OSError as error:
+            log.warning("interfaces cannot be read after events were lost, once more soon: %s", error)
+            return False
+        self._overrun = False
+        self._pending.clear()
+        self._bodies.clear()
+        self._tell((Notice(kind="overrun", name=""),))
+        return True
 
     def _judge(self, turn: int, changing: Collection[Key] | None) -> tuple[Notice, ...]:
         """What to tell now. What differs and may change yet stays pending; the rest is settled.
