@@ -114,7 +114,7 @@ def size(bridge: str) -> tuple[int, int, int]:
     nft = Nft()
     try:
         counts = [
-            sum(len(list_of(part)) for kind, part in nft.table(family, "linkspan") if is_ours(kind, str(part["name"])))
+            sum(len(list_of(part)) for kind, part in nft.table(family, "linkspan") if is_ours(kind, part.get("name")))
             for family in ("inet", "bridge")
         ]
     finally:
@@ -124,9 +124,9 @@ def size(bridge: str) -> tuple[int, int, int]:
     return counts[0], counts[1], sum(" UP " in each for each in found.splitlines())
 
 
-def is_ours(kind: str, name: str) -> bool:
+def is_ours(kind: str, name: object) -> bool:
     """Whether we fill it: sets of refusals are filled by frames."""
-    return kind in ("set", "map") and not name.startswith("refused")
+    return kind in ("set", "map") and not str(name).startswith("refused")
 
 
 def list_of(part: dict[str, object]) -> list[object]:

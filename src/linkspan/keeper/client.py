@@ -25,6 +25,7 @@ from linkspan.keeper.channel import Channel
 from linkspan.keeper.face import Relay
 from linkspan.keeper.holdings import close_all
 from linkspan.keeper.memory import Memory
+from linkspan.kernel.low_descriptors import moved_up
 
 PATIENCE = 10.0
 """Seconds that a living keeper may take for an answer: it has no work that takes long."""
@@ -284,7 +285,7 @@ class KeeperClient:
         ours = inventory.instance == self._instance and len(descriptors) == protocol.descriptors_of(inventory)
         fresh = not self._memory
         if ours and fresh:
-            self._memory.adopt(inventory, descriptors)
+            self._memory.adopt(inventory, [moved_up(each) for each in descriptors])
         else:
             close_all(descriptors)
         if not ours or inventory.version != protocol.VERSION:
@@ -314,7 +315,7 @@ def duplicates(descriptors: Sequence[int]) -> tuple[int, ...]:
     made: list[int] = []
     try:
         for descriptor in descriptors:
-            made.append(os.dup(descriptor))  # noqa: PERF401
+            made.append(moved_up(os.dup(descriptor)))  # noqa: PERF401
     except OSError:
         close_all(made)
         raise

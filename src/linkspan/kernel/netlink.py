@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from linkspan.kernel.low_descriptors import moved_up
 from linkspan.kernel.wire.message import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -45,7 +46,8 @@ class Netlink:
     """One socket in the namespace of the thread that opens it, for ``NETLINK_ROUTE`` or another netlink protocol."""
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        fresh = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = socket.socket(fresh.family, fresh.type, protocol, moved_up(fresh.detach()))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))

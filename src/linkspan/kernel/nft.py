@@ -20,7 +20,7 @@ from typing import cast
 
 import msgspec
 
-from linkspan.kernel.low_descriptors import low_descriptor, returned
+from linkspan.kernel.low_descriptors import returned, with_low_descriptor
 
 OUTPUT_JSON = 1 << 4
 OUTPUT_NUMERIC_PROTOCOL = 1 << 7
@@ -59,12 +59,15 @@ class Nft:
 
     def __init__(self) -> None:
         self._library = _load()
-        with low_descriptor():
-            self._context = self._library.nft_ctx_new(0)
-        if not self._context:
-            raise OSError(errno.ENOMEM, "libnftables gives no context")
+        self._context = with_low_descriptor(self._new, self._library.nft_ctx_free)
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
+
+    def _new(self) -> int | None:
+        context: int | None = self._library.nft_ctx_new(0)
+        if not context:
+            raise OSError(errno.ENOMEM, "libnftables gives no context")
+        return context
 
     def close(self) -> None:
         """Frees the context."""
