@@ -285,7 +285,7 @@ def test_a_place_that_cannot_be_is_refused_by_name(port: PortBinding, words: str
 
 
 def test_a_family_that_is_not_there_is_refused_when_named() -> None:
-    with pytest.raises(InvalidRequest, match="the host has no IPv6"):
+    with pytest.raises(InvalidRequest, match="no IPv6 leads to the container"):
         published(binding(80, "8080", "::1"), ipv6=False)
     with pytest.raises(InvalidRequest, match="the container has no IPv4"):
         published(binding(80, "8080", "127.0.0.1"), ipv4=False)

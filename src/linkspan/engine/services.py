@@ -33,6 +33,7 @@ from linkspan.model.sandbox import Sandbox
 from linkspan.plan import ports as port_plan
 from linkspan.plan import resolver
 from linkspan.plan.bridge import announcements_of
+from linkspan.plan.firewall import TRANSLATED
 from linkspan.plan.gateways import by_priority, gateway_of
 from linkspan.plan.sandbox import namespace_of
 
@@ -144,7 +145,7 @@ class Services:
             options6=options[6],
             default=self._config.publish_address,
             ipv4=options[4] is not None,
-            ipv6=self._ipv6,
+            ipv6=self._ipv6 and (options[6] is not None or first.gateway_mode4 in TRANSLATED),
         )
 
     def forget(self, sandbox: Sandbox) -> None:

@@ -112,8 +112,8 @@ def bridged_frames(seen: Examination) -> Iterator[Finding]:
             "note",
             f"frames between containers of one network pass the host's {' and '.join(calling)} firewall rules "
             "(bridge-nf-call), so others' rules for forwarding apply to them too, and each frame costs more",
-            "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, "
-            "unless Kubernetes or another program needs it",
+            "unless Kubernetes or another program needs it: stop the daemon, which keeps what it found at its start, "
+            "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, and start it again",
         )
     else:
         yield finding("br_netfilter", "ok", "frames between containers of one network stay on their bridge")

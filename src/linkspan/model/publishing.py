@@ -89,8 +89,8 @@ def wishes(
     ``options`` are those of the network that gives the sandbox its gateway, ``options6`` of the one that gives the
     IPv6 gateway where that is another. ``default`` is the daemon's address for bindings that name none
     (``DaemonConfig.publish_address``); the network's ``host_binding`` goes before it. ``ipv4`` says whether the
-    sandbox has IPv4 (from IPv4 to IPv6 nothing is carried), ``ipv6`` whether the host has IPv6 (to a sandbox
-    without it, the keeper carries).
+    sandbox has IPv4 (from IPv4 to IPv6 nothing is carried), ``ipv6`` whether the host has IPv6 and it leads to the
+    sandbox (to one without it the keeper carries, unless its network routes).
 
     InvalidRequest for a binding that can never work and for two bindings that want the same host port;
     NotSupported for sctp.
@@ -251,7 +251,7 @@ def _addresses(binding: PortBinding, places: dict[int, _Place]) -> tuple[IPAddre
         return found
     address = _parsed(binding.host_ip, port)
     if not places[address.version].present:
-        missing = "the container has no IPv4" if address.version == 4 else "the host has no IPv6"
+        missing = "the container has no IPv4" if address.version == 4 else "no IPv6 leads to the container"
         raise InvalidRequest(
             f"{port} cannot be published on {address}: {missing}", remedy="name an address of the other family"
         )
