@@ -26,9 +26,10 @@ from linkspan.engine.wants import HOST_SCOPE, Wants
 from linkspan.errors import LinkspanError
 from linkspan.kernel import probe
 from linkspan.kernel.healing import Deviation
+from linkspan.kernel.notices import SOMEBODY
 from linkspan.kernel.observe import Notice
 from linkspan.kernel.render import describe
-from linkspan.kernel.state import Element, Key, Scope, Table
+from linkspan.kernel.state import Element, Key, Object, Scope, Table
 from linkspan.kernel.worker import Worker
 from linkspan.model.network import Network
 
@@ -104,10 +105,11 @@ class Healing:
     def is_drifted(self, network: Network) -> bool:
         """Whether anything that the network or one of its containers needs was given up and is not as it should be."""
         drifted = {self._left[key] for key in self.given_up if key in self._left}
-        endpoints = [("endpoint", item.id) for item in self._intent.endpoints_on(network.id)] if drifted else []
-        return network.id in self._wants.raised and not drifted.isdisjoint(
-            [HOST_SCOPE, ("network", network.id), *endpoints]
-        )
+        if not drifted or network.id not in self._wants.raised:
+            return False
+        endpoints = self._intent.endpoints_on(network.id)
+        scopes = {("endpoint", item.id) for item in endpoints} | {("sandbox", item.sandbox_id) for item in endpoints}
+        return not drifted.isdisjoint({HOST_SCOPE, ("network", network.id), *scopes})
 
     async def _run(self) -> None:
         while True:
@@ -135,9 +137,9 @@ class Healing:
         self._woken.clear()
         news = list(self._notices)
         self._notices.clear()
-        causes: dict[str, str] = {notice.kind: notice.cause for notice in reversed(news) if notice.ours}
-        if causes:
-            await self._heal(causes)
+        if any(notice.ours for notice in news):
+            tables = (notice for notice in reversed(news) if notice.kind == "firewall")
+            await self._heal({notice.name: notice.cause for notice in tables})
         others = {notice.kind for notice in news if not notice.ours or notice.kind == "overrun"}
         if others & {"link", "route", "overrun"}:
             await self._follow_uplinks()
@@ -187,6 +189,7 @@ class Healing:
             times.append(now)
             if len(times) == FIGHTS and now - times[0] < WINDOW:
                 self.given_up.add(key)
+                log.warning("%s is not repaired any more: somebody undoes every repair", describe(each.object))
                 self._publish(each, "drift", "somebody undoes every repair")
 
     def _tell(self, found: Iterable[Deviation], causes: Mapping[str, str]) -> None:
@@ -194,20 +197,19 @@ class Healing:
             known = not each.repaired and each.object.key in self._left
             if each.implied or known or each.object.key in self.given_up:
                 continue
-            kind = "firewall" if isinstance(each.object, Table | Element) else ""
-            cause = causes.get(kind) or next((text for text in causes.values() if text), "somebody")
+            cause = causes.get(table_of(each.object), SOMEBODY)
+            fate = "repaired" if each.repaired else "left as it is"
+            log.warning("%s was %s (by %s): %s", describe(each.object), each.state, cause, fate)
             self._publish(each, "repair" if each.repaired else "drift", cause)
 
     def _note_left(self, found: Iterable[Deviation]) -> None:
         self._left = {each.object.key: each.scope or HOST_SCOPE for each in found if not each.repaired}
 
     def _publish(self, each: Deviation, action: Literal["repair", "drift"], cause: str) -> None:
-        what = describe(each.object)
-        attributes = {"object": what, "state": each.state, "cause": cause}
+        attributes = {"object": describe(each.object), "state": each.state, "cause": cause}
         if each.failure is not None:
             attributes["error"] = str(each.failure)
         kind, identity, further = self._subject(each.scope)
-        log.warning("%s was %s (by %s): %s", what, each.state, cause, "repaired" if each.repaired else "left as it is")
         self._events.publish(kind, action, identity, {**further, **attributes})
 
     def _subject(self, scope: Scope | None) -> tuple[Literal["network", "container", "daemon"], str, dict[str, str]]:
@@ -226,3 +228,14 @@ class Healing:
             sandbox = self._intent.sandboxes[identity]
             return "container", sandbox.owner, {"name": sandbox.owner_name}
         return "daemon", self._wants.facts.instance, {}
+
+
+def table_of(item: Object) -> str:
+    """The table that it is or is in, as notices name it: only of the firewall the kernel tells who changed it."""
+    match item:
+        case Table():
+            return f"{item.family} {item.name}"
+        case Element():
+            return f"{item.family} {item.table}"
+        case _:
+            return ""
