@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from linkspan.kernel import libc, netns
+from linkspan import libc
+from linkspan.kernel import netns
 from linkspan.kernel.diff import diff
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.render import commands
@@ -74,7 +75,7 @@ def reaches(kernel: LinuxKernel, source: str, destination: str) -> bool:
 
 def walk(folder: Path) -> bool:
     """The whole story. True when every step did what it should."""
-    libc.unshare_network()
+    libc.unshare(libc.CLONE_NEWNET)
     netns.prepare(folder)
     kernel = LinuxKernel(folder, INSTANCE, GROUP)
     try:
