@@ -88,15 +88,21 @@ class Inside:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def opened(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
-        """A socket of the namespace. Close it."""
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread inside."""
         here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             checked(libc.setns(self._descriptor, CLONE_NEWNET))
-            opened = socket.socket(socket.AF_INET, kind)
+            yield
         finally:
             checked(libc.setns(here, CLONE_NEWNET))
             os.close(here)
+
+    def opened(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+        """A socket of the namespace. Close it."""
+        with self.entered():
+            opened = socket.socket(socket.AF_INET, kind)
         opened.settimeout(SECONDS)
         return opened
 
@@ -193,7 +199,12 @@ class NameServer:
     """
 
     def __init__(
-        self, namespace: Namespace, address: str, address4: str = "", records: Records | None = None, port: int = 53
+        self,
+        namespace: Namespace | Inside,
+        address: str,
+        address4: str = "",
+        records: Records | None = None,
+        port: int = 53,
     ) -> None:
         self.asked: list[tuple[str, str, str]] = []
         """Name, type, and the asker's address."""
