@@ -102,8 +102,8 @@ def answers(where: Namespace, *targets: Target) -> dict[Target, str]:
                 assert isinstance(key.fileobj, socket.socket)
                 selector.unregister(key.fileobj)
                 try:
-                    found[key.data] = key.fileobj.recv(200).decode()
-                except ConnectionRefusedError:
+                    found[key.data] = key.fileobj.recv(200).decode() or REFUSED
+                except (ConnectionRefusedError, ConnectionResetError):
                     found[key.data] = REFUSED
                 except OSError:  # no route, or a router that says so
                     continue

@@ -47,12 +47,15 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
     """The endpoint scope: the veth pair and the endpoint's addresses inside ``namespace``.
 
     Under br_netfilter a port that is published by a neighbour is translated inside the bridge, which an isolated port
-    would refuse; there the firewall sees bridged packets, and its map ``pair`` keeps containers apart.
+    would refuse; there the firewall sees bridged packets, and its map ``pair`` keeps containers apart. What is not IP
+    it does not see: that is refused at the ports.
     """
     options = options_of(network)
     link = endpoint.interface
     if facts.bridge_filter and spoofing.guarded(options, endpoint):
         yield from spoofing.endpoint(endpoint, [each.ip for each in addresses_of(network, endpoint)], facts)
+    if facts.bridge_filter and facts.bridge_netfilter and not options.inter_container:
+        yield spoofing.apart(endpoint)
     yield Veth(
         name=endpoint.host_interface,
         master=options.bridge_name,

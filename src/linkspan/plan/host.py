@@ -21,7 +21,7 @@ def base(facts: Facts, *, ipv6: bool) -> Iterator[Object]:
     """
     yield firewall.table()
     if facts.bridge_filter:
-        yield spoofing.table()
+        yield spoofing.table(bridge_netfilter=facts.bridge_netfilter)
     yield Sysctl(path="net/ipv4/ip_forward", value="1")
     if facts.bridge_netfilter:
         yield Sysctl(path="net/bridge/bridge-nf-call-iptables", value="1")

@@ -21,6 +21,9 @@ look-up does not know, goes to ``judge``:
 Frames to 01:80:c2:00:00:0e (LLDP) and their like come by no hook. A bridge forwards none of them, and ours do not learn
 from them at which port a MAC is (``no_linklocal_learn``).
 
+``forward`` is there under br_netfilter alone. There the firewall keeps apart the containers of a network that wants
+them apart (``plan.firewall``, map ``pair``), and it sees IP only: ARP and all else are refused here.
+
 Addresses that a container adds by itself do not pass: whoever needs that (VPN routers, keepalived) turns the switch
 off, for a network or an endpoint.
 
@@ -62,6 +65,7 @@ chain refuse_{reason} {{
 }}
 """
 
+# Protocols by number: nft 1.0.6 looks their names up in /etc/protocols, which a small system lacks.
 _CHAINS = """
 chain detection {
   iifname . @th,64,128 != @targets6 goto refuse_neighbour
@@ -70,7 +74,7 @@ chain detection {
   goto refuse_neighbour
 }
 chain solicitation {
-  ip6 nexthdr != ipv6-icmp goto refuse_neighbour
+  ip6 nexthdr != 58 goto refuse_neighbour
   ip6 saddr :: goto detection
   iifname . ether saddr . ip6 saddr != @senders6 goto refuse_ipv6
   ip6 length 24 accept
@@ -78,7 +82,7 @@ chain solicitation {
   goto refuse_neighbour
 }
 chain advertisement {
-  ip6 nexthdr != ipv6-icmp goto refuse_neighbour
+  ip6 nexthdr != 58 goto refuse_neighbour
   iifname . ether saddr . ip6 saddr != @senders6 goto refuse_ipv6
   iifname . @th,64,128 != @targets6 goto refuse_neighbour
   ip6 length 24 accept
@@ -86,7 +90,7 @@ chain advertisement {
   goto refuse_neighbour
 }
 chain router_solicitation {
-  ip6 nexthdr != ipv6-icmp goto refuse_neighbour
+  ip6 nexthdr != 58 goto refuse_neighbour
   ip6 length 8 ip6 saddr :: accept
   iifname . ether saddr . ip6 saddr != @senders6 goto refuse_ipv6
   ip6 length 8 accept
@@ -95,7 +99,7 @@ chain router_solicitation {
 }
 chain judge4 {
   ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
-  ip saddr 0.0.0.0 ip protocol igmp accept
+  ip saddr 0.0.0.0 ip protocol 2 accept
   goto refuse_ipv4
 }
 chain judge_arp {
@@ -137,15 +141,28 @@ chain prerouting {
 }
 """
 
+_APART = """
+set apart { type ifname; }
+chain forward {
+  type filter hook forward priority -300; policy accept;
+  ether type != { ip, ip6 } iifname @apart oifname @apart drop
+}
+"""
+
 RULESET = _CHECKS + "".join(_COUNTED.format(reason=reason).lstrip() for reason in REASONS) + _CHAINS.lstrip()
 
 _LINK_LAYER_OPTIONS = (1, 2)
 """Of the source and of the target (RFC 4861, 4.6.1), each one unit of eight bytes long."""
 
 
-def table() -> Table:
+def table(*, bridge_netfilter: bool = False) -> Table:
     """The table itself, which belongs to the host scope."""
-    return Table(family=FAMILY, name=TABLE, ruleset=RULESET)
+    return Table(family=FAMILY, name=TABLE, ruleset=RULESET + (_APART.lstrip() if bridge_netfilter else ""))
+
+
+def apart(endpoint: Endpoint) -> Element:
+    """Keeps a port from others of its kind, where ports cannot be isolated: under br_netfilter."""
+    return _element("apart", endpoint.host_interface)
 
 
 def guarded(options: BridgeOptions, endpoint: Endpoint) -> bool:
