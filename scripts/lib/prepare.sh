@@ -123,7 +123,7 @@ mount_cgroups() {
 
 # What the daemon runs, and the library it loads. The word before the colon tells whether it is there: a command, or
 # a file. A package is not asked for by name where another one brings its command (containerd.io has a runc).
-run_parts="nft:nftables crun:crun runc:runc conmon:conmon skopeo:skopeo tini:tini
+run_parts="nft:nftables /etc/protocols:netbase crun:crun runc:runc conmon:conmon skopeo:skopeo tini:tini
     /usr/share/containers/seccomp.json:golang-github-containers-common /etc/ssl/certs/ca-certificates.crt:ca-certificates
     python3:python3 zstd:zstd"
 # What scripts/demo and scripts/test call besides. "ip" is for people and tests: the daemon never runs it.

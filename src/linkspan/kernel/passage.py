@@ -246,7 +246,7 @@ class Walk:
                 return str(right) in (("ipv4", "ip") if packet.version == 4 else ("ipv6", "ip6"))
             case ("meta", "l4proto") | ("payload", "protocol" | "nexthdr"):
                 if not packet.protocol:
-                    return False if str(right) in ("icmp", "ipv6-icmp", "icmpv6") else None
+                    return False if str(right) in ("icmp", "ipv6-icmp", "icmpv6", "1", "58") else None
                 return PROTOCOLS.get(str(right), str(right)) == packet.protocol
             case "payload", _:
                 return self._payload(str(what.get("protocol")), key, right)
