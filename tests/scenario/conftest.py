@@ -17,6 +17,7 @@ from container_lab import Client
 from daemons import LINKSPAN, Daemon, Launch
 from engine_api import EngineApi
 from network_lab import idle, sleeper
+from port_scenes import Scene, scene_of
 
 NEWER_DOCKER = 28
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -157,3 +158,10 @@ def supervised(daemon: Daemon) -> Iterator[Daemon]:
     finally:
         print(daemon.log_end())
         daemon.erase()
+
+
+@pytest.fixture
+def scene(lab: Daemon) -> Iterator[Scene]:
+    """The module's daemon with a neighbour beside its host."""
+    with scene_of(lab) as made:
+        yield made
