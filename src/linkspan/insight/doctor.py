@@ -112,7 +112,7 @@ def bridged_frames(seen: Examination) -> Iterator[Finding]:
             "note",
             f"frames between containers of one network pass the host's {' and '.join(calling)} firewall rules "
             "(bridge-nf-call), so others' rules for forwarding apply to them too, and each frame costs more",
-            "unless Kubernetes or another program needs it: stop the daemon, which keeps what it found at its start, "
+            "unless Kubernetes or another program needs it, stop the daemon (it keeps what it found at its start), "
             "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, and start it again",
         )
     else:
