@@ -73,14 +73,7 @@ class Town:
         told = [inside(self.daemon, container, "ip", version, "route") for version in FAMILIES]
         routes = [sorted(each.splitlines()) for each in told]
         martians = inside(self.daemon, container, "sysctl", "-n", "net.ipv4.conf.eth0.log_martians")
-        return (
-            link["address"],
-            link["mtu"],
-            link["operstate"],
-            held,
-            [sorted(each.split("\n")) for each in routes],
-            martians,
-        )
+        return link["address"], link["mtu"], link["operstate"], held, routes, martians
 
     def everybody(self) -> Json:
         """What all containers see."""

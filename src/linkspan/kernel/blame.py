@@ -12,6 +12,10 @@ from linkspan.kernel.face import StepFailed
 from linkspan.kernel.render import describe
 from linkspan.kernel.state import Bridge, Key, Scope, State, Sysctl, Veth
 
+GONE = (errno.ENOENT, errno.ENODEV)
+UNBRIDGED = (errno.EINVAL, errno.EOPNOTSUPP)
+"""A port whose bridge goes while it is made: do_set_master and do_setlink in net/core/rtnetlink.c."""
+
 
 def refusal(failure: StepFailed, wants: Mapping[Scope, State], owners: Mapping[Key, Scope]) -> Conflict | KernelFailure:
     """What a person is told: people choose the names of links on the host, so a name that is taken is a conflict."""
@@ -54,8 +58,10 @@ def _remedy(failure: StepFailed) -> str:
 
 def lacks_ground(failure: StepFailed) -> bool:
     """Whether what an object stands on was taken away by somebody, just before we came."""
-    own = isinstance(failure.step.object, Sysctl) and failure.step.object.link
-    return not own and failure.code in (errno.ENOENT, errno.ENODEV) and not isinstance(failure.step, Delete)
+    item = failure.step.object
+    if isinstance(failure.step, Delete) or (isinstance(item, Sysctl) and item.link):
+        return False
+    return failure.code in GONE or (isinstance(item, Veth) and failure.code in UNBRIDGED)
 
 
 def named(scope: Scope) -> str:
