@@ -79,6 +79,8 @@ def test_uplinks_with_routes_from_router_advertisements_are_found(linux: LinuxKe
     assert probe.advertised_links() == ()
     run("ip", "-6", "route", "add", "2001:db8:1::/64", "via", "2001:db8::2", "proto", "ra")
     assert probe.advertised_links() == ("up0",)
+    run("sysctl", "-w", "net.ipv6.conf.up0.accept_ra=0")
+    assert probe.advertised_links() == (), "somebody else listens to the routers"
 
 
 def test_an_announcement_arrives_on_the_bridge(linux: LinuxKernel) -> None:

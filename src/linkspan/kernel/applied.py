@@ -87,7 +87,7 @@ class Applied:
                 raise
             log.info("healing first, then once more: %s", failure)
         healed = self._heal(everything=False, given_up=self._given_up)
-        self._untold += [each for each in healed if each.object.key not in self._given_up]
+        self._untold += [each for each in healed if each.repaired]
         return self._change(wants, want, eager=eager)
 
     def _change(self, wants: Mapping[Scope, State], want: State, *, eager: bool) -> tuple[Step, ...]:

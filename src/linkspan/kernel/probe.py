@@ -270,12 +270,16 @@ def default_mtu() -> int:
 
 
 def advertised_links() -> tuple[str, ...]:
-    """Interfaces with routes learned from router advertisements, in order. NetlinkError."""
+    """Interfaces whose routes the kernel learned from router advertisements, in order. NetlinkError.
+
+    Where a program listens to the routers itself, it has told the kernel not to (``accept_ra`` 0): that is left so.
+    """
     socket = Netlink()
     try:
         routes = [route.decode(body) for body in socket.dump(route.dump(family=AF_INET6, protocol=RTPROT_RA))]
         indexes = {item.index for item in routes if item.index and item.protocol == RTPROT_RA}
-        return tuple(sorted(link.decode(socket.get(link.get_by_index(index))).name for index in indexes))
+        names = sorted(link.decode(socket.get(link.get_by_index(index))).name for index in indexes)
+        return tuple(name for name in names if sysctls.read(f"net/ipv6/conf/{name}/accept_ra") != "0")
     finally:
         socket.close()
 
