@@ -99,10 +99,12 @@ class Inside:
             checked(libc.setns(here, CLONE_NEWNET))
             os.close(here)
 
-    def opened(self, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+    def opened(
+        self, kind: socket.SocketKind = socket.SOCK_DGRAM, family: socket.AddressFamily = socket.AF_INET
+    ) -> socket.socket:
         """A socket of the namespace. Close it."""
         with self.entered():
-            opened = socket.socket(socket.AF_INET, kind)
+            opened = socket.socket(family, kind)
         opened.settimeout(SECONDS)
         return opened
 
@@ -204,17 +206,23 @@ class NameServer:
         address: str,
         address4: str = "",
         records: Records | None = None,
-        port: int = 53,
+        *,
+        both: bool = False,
     ) -> None:
+        """``both``: an IPv6 server for IPv4 too."""
         self.asked: list[tuple[str, str, str]] = []
         """Name, type, and the asker's address."""
         self.address4 = address4
         self.records = records or {}
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with namespace.entered():
-            self._udp = socket.socket(family, socket.SOCK_DGRAM)
-            self._udp.bind((address, port))
-            self._tcp = socket.create_server((address, port), family=family)
+            self._udp, self._tcp = (socket.socket(family, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for each in (self._udp, self._tcp):
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+            each.bind((address, 53))
+        self._tcp.listen()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._datagrams, self._streams)]
         for thread in self._threads:
             thread.start()
