@@ -57,7 +57,6 @@ def test_services_are_found_with_port_target_and_addresses(town: Daemon) -> None
 
 
 def test_two_containers_with_one_alias_take_turns(lab: Daemon) -> None:
-    """aardvark-dns#248 asked for it; Docker shuffles."""
     lab.linkspan("network", "create", "one")
     for name in ("web1", "web2", "web3"):
         sleeper(lab, name, "--network", "one", "--network-alias", "web")
@@ -79,7 +78,7 @@ def test_the_resolver_is_the_only_server_and_asks_for_no_dots(town: Daemon) -> N
 
 
 def test_stopped_containers_do_not_resolve_and_started_ones_do(town: Daemon) -> None:
-    """aardvark-dns#711, moby#43430: names of containers that were gone."""
+    """moby#24800: containers that were gone and still had names."""
     before = address4(town, "web", "one")
     assert found(town, "ann", "web") == [before]
     town.linkspan("stop", "web")
@@ -135,7 +134,7 @@ def test_a_container_that_joins_its_first_network_with_names_while_it_runs_gets_
 
 
 def test_networks_are_asked_in_the_order_of_their_gateways(lab: Daemon) -> None:
-    """moby#47390, moby#49572: one name on two networks has one meaning, and the other is found by ``name.network``."""
+    """moby#47390, moby#41532: one name on two networks has one meaning, and the other is found by ``name.network``."""
     for network in ("aaa", "bbb"):
         lab.linkspan("network", "create", network)
         sleeper(lab, f"db-{network}", "--network", network, "--network-alias", "db")
@@ -210,7 +209,7 @@ def test_names_stay_when_their_owner_is_removed_while_a_partner_runs(town: Daemo
 
 
 def test_a_removed_and_created_container_is_found_where_it_is_now(town: Daemon) -> None:
-    """moby#34972, podman#23783: names that still led to the container before."""
+    """moby#36910, netavark#1471: names that led to the container before, or to both."""
     with within(town, "ann") as inside:
         for turn in range(5):
             town.linkspan("rm", "-f", "web")

@@ -258,7 +258,7 @@ def test_a_client_that_never_reads_its_answers_stalls_nobody_else(town: Daemon) 
 
 
 def test_a_flood_of_questions_stalls_nobody_else(town: Daemon) -> None:
-    """moby#20335: one container's questions that became everybody's time-outs."""
+    """moby#27868: a resolver that stopped for all."""
     here = address4(town, "web", "one")
     with running_inside(town, "mallory", FLOOD), within(town, "ann") as inside, ExitStack() as stack:
         loads = loaded(stack, inside, {"web": here})
@@ -308,7 +308,6 @@ def test_malformed_packets_end_nothing_and_leave_nothing(town: Daemon) -> None:
 
 
 def test_a_sandbox_goes_while_its_connections_are_open(town: Daemon) -> None:
-    """netavark#1471, moby#27868: what was open kept the namespace, or the resolver waited for it."""
     with within(town, "mallory") as inside, ExitStack() as stack:
         for _ in range(10):
             stack.enter_context(inside.connected()).sendall(b"\0")

@@ -70,12 +70,14 @@ def servers_of(daemon: Daemon, container: str) -> list[str]:
 
 
 def test_a_server_on_the_hosts_loopback_is_asked_from_the_host(town: Daemon, stub: NameServer) -> None:
+    """moby#34972, aardvark-dns#248: hosts whose only server is their own."""
     assert found(town, "ann", "example.org") == ["192.0.2.1"]
     assert stub.asked == [("example.org.", "A", "127.0.0.1")]
     assert lookup(town, "ann", "www.example.org") == "192.0.2.1"
 
 
 def test_known_names_are_never_asked_elsewhere(town: Daemon, stub: NameServer) -> None:
+    """moby#20335: the IPv6 address of a neighbour was asked of the world, and its silence made all connections slow."""
     for kind in ("A", "AAAA", "MX", "TXT"):
         assert code(ask(town, "ann", "web", kind)) == "NOERROR"
     assert stub.asked == []
@@ -146,12 +148,13 @@ def test_a_network_gives_its_containers_servers_search_domains_and_options(
 
 
 def test_the_resolver_is_not_its_own_server(town: Daemon, stub: NameServer) -> None:
+    """moby#47716: --dns 127.0.0.11, which asked itself without end."""
     sleeper(town, "ben", "--network", "one", "--dns", RESOLVER)
     assert found(town, "ben", "example.org") == ["192.0.2.1"]
 
 
 def test_a_server_that_is_silent_is_followed_by_the_next_and_delays_nobody_else(town: Daemon, outside: Outside) -> None:
-    """moby#20335, moby#27868: time-outs of other servers that became everybody's."""
+    """moby#20335: time-outs of other servers that became everybody's."""
     sleeper(town, "ben", "--network", "one", "--dns", "203.0.113.9", "--dns", OUTSIDE4)
     outside.namespace.run("ip", "route", "add", "blackhole", "203.0.113.9")
     here = address4(town, "web", "one")
@@ -173,6 +176,15 @@ def test_a_server_that_is_silent_is_followed_by_the_next_and_delays_nobody_else(
         assert time.monotonic() - began < 1
         for each in waiting:
             each.close()
+
+
+def test_a_server_behind_a_zone_and_words_that_are_none_are_no_trouble(town: Daemon, stub: NameServer) -> None:
+    """aardvark-dns#535: a link-local address with a zone in resolv.conf, and no container started."""
+    host_of(town).resolv_conf("nameserver fe80::1%up9", "nameserver nonsense", "nameserver", f"nameserver {STUB}")
+    eventually(lambda: contents(town, "ann", "/etc/resolv.conf").count("corp") == 0, "the file is read", SECOND)
+    assert found(town, "ann", "other.example") == ["192.0.2.1"]
+    sleeper(town, "ben", "--network", "one")
+    assert found(town, "ben", "another.example") == ["192.0.2.1"]
 
 
 def test_without_any_server_unknown_names_fail_at_once(town: Daemon) -> None:
@@ -206,6 +218,18 @@ def test_an_internal_network_asks_nobody_outside(town: Daemon, stub: NameServer,
     assert code(ask(town, "fay", "example.org")) == "NXDOMAIN", "not out of the memory either"
 
 
+def test_a_server_on_the_internal_network_itself_is_asked(town: Daemon, stub: NameServer) -> None:
+    """moby#47822: --dns with the address of a neighbour; that is no way out."""
+    town.linkspan("network", "create", "--internal", "inner")
+    sleeper(town, "names", "--network", "inner")
+    neighbour = address4(town, "names", "inner")
+    sleeper(town, "eve", "--network", "inner", "--dns", neighbour, "--dns", OUTSIDE4)
+    with within(town, "names") as there, NameServer(there, neighbour, "192.0.2.3") as server:
+        assert found(town, "eve", "inside.test") == ["192.0.2.3"]
+        assert server.names() == ["inside.test."]
+    assert stub.asked == []
+
+
 # --- the host's file changes ---------------------------------------------------------------------------------------
 
 
@@ -213,7 +237,7 @@ def test_an_internal_network_asks_nobody_outside(town: Daemon, stub: NameServer,
 def test_a_running_container_follows_the_hosts_servers(
     town: Daemon, stub: NameServer, outside: Outside, far: NameServer, in_place: bool
 ) -> None:
-    """moby#42752, moby#46199: a VPN or another Wi-Fi while containers run."""
+    """moby#42752: a VPN or another Wi-Fi while containers run."""
     assert found(town, "ann", "example.org") == ["192.0.2.1"]
     host_of(town).resolv_conf(f"nameserver {OUTSIDE4}", "search vpn.example", in_place=in_place)
     eventually(lambda: found(town, "ann", "example.org") == ["192.0.2.2"], "the new server answers", SECOND)
@@ -264,9 +288,12 @@ def test_the_default_bridge_gets_what_is_behind_systemd_resolveds_stub(launch: L
     eventually(lambda: servers_of(daemon, "ann") == ["8.8.8.8", "8.8.4.4"], "as Docker without any", SECOND)
 
 
-def test_the_hosts_own_network_has_the_hosts_file(town: Daemon) -> None:
-    sleeper(town, "ann2", "--network", "host")
-    assert contents(town, "ann2", "/etc/resolv.conf") == f"nameserver {STUB}\nsearch corp.example\noptions edns0\n"
+def test_the_hosts_own_network_has_the_hosts_file_and_follows_it(town: Daemon) -> None:
+    """moby#46199: a container on the host's network that kept the file of its start."""
+    sleeper(town, "guest", "--network", "host")
+    assert contents(town, "guest", "/etc/resolv.conf") == f"nameserver {STUB}\nsearch corp.example\noptions edns0\n"
+    host_of(town).resolv_conf("nameserver 192.0.2.44")
+    eventually(lambda: servers_of(town, "guest") == ["192.0.2.44"], "it follows", SECOND)
 
 
 def test_the_file_that_inspect_names_is_the_one_that_the_container_sees(town: Daemon) -> None:

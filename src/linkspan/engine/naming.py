@@ -73,15 +73,16 @@ class Naming:
         bridges = [network.bridge for network, _ in ordered]
         wanted = wanted_resolver(owner.spec if owner else None, bridges, self._config)
         host = host_resolver()
+        servers = servers_of(wanted, host, {address.version for _, item in ordered for address in addresses_of(item)})
+        if not any(reaches_out(network) for network, _ in ordered):
+            servers = tuple(server for server in servers if within(server, [network for network, _ in ordered]))
         return Client(
             id=sandbox.id,
             name=sandbox.owner_name,
             zones=tuple(network.id for network, _ in ordered if has_names(network)),
             extra=tuple(self._links(ordered)),
-            servers=servers_of(
-                wanted, host, {address.version for _, item in ordered for address in addresses_of(item)}
-            ),
-            forward=any(reaches_out(network) for network, _ in ordered),
+            servers=servers,
+            forward=bool(servers) or any(reaches_out(network) for network, _ in ordered),
             ndots=most_dots(wanted.options or host.options) > 0,
         )
 
@@ -162,6 +163,14 @@ def has_names(network: Network) -> bool:
 def reaches_out(network: Network) -> bool:
     """Whether queries may leave: internal networks keep them, or names would be a way out (CVE-2024-29018)."""
     return network.driver == "bridge" and not network.internal
+
+
+def within(server: Server, networks: Iterable[Network]) -> bool:
+    """Whether a server is on one of these networks itself: then asking it is no way out (moby#47822)."""
+    if server.from_host:
+        return False
+    address = ipaddress.ip_address(server.address)
+    return any(address in pool.subnet for network in networks for pool in network.pools)
 
 
 def names_of(name: str, container_id: str, hostname: str, request: EndpointRequest) -> tuple[str, ...]:
