@@ -25,9 +25,10 @@ from linkspan.kernel.fake import FakeKernel
 from linkspan.kernel.state import Facts, Namespace, State
 from linkspan.kernel.worker import Worker
 from linkspan.model.address import IPAddress, IPNetwork
-from linkspan.model.container import Container, ContainerSpec, ContainerState, NetworkMode
+from linkspan.model.container import Container, ContainerSpec, ContainerState, NetworkMode, PortBinding
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.network import Network, NetworkRequest, PoolRequest
+from linkspan.model.publishing import reservation_key
 from linkspan.plan.sandbox import namespace_of
 from linkspan.store import Store
 
@@ -113,7 +114,14 @@ class House:
         request = NetworkRequest(name=name, pools=pools, enable_ipv6=ipv6, enable_ipv4=ipv4, internal=internal)
         return self.intent.networks[self.run(self.networks.create(request)).id]
 
-    def container(self, name: str, *places: EndpointRequest | str, mode: NetworkMode | None = None) -> Container:
+    def container(
+        self,
+        name: str,
+        *places: EndpointRequest | str,
+        mode: NetworkMode | None = None,
+        publish: Sequence[PortBinding] = (),
+        links: Sequence[str] = (),
+    ) -> Container:
         """A definition on these networks, or with the mode of ``container:`` or ``host``; not started."""
         requests = [EndpointRequest(network=item) if isinstance(item, str) else item for item in places]
         settled = [self.networks.checked_request(self.intent.network(item.network), item) for item in requests]
@@ -122,7 +130,13 @@ class House:
             name=name,
             created=0.0,
             image_id="sha256:0",
-            spec=ContainerSpec(image="busybox", network_mode=mode or NetworkMode(), endpoints=tuple(settled)),
+            spec=ContainerSpec(
+                image="busybox",
+                network_mode=mode or NetworkMode(),
+                endpoints=tuple(settled),
+                port_bindings=tuple(publish),
+                links=tuple(links),
+            ),
         )
         self.sandboxes.reserve(container)
         self.intent.commit(put=[container], states={container.id: ContainerState()})
@@ -186,6 +200,7 @@ class House:
         check_kernel(self, wanted_alone=wanted_alone)
         check_store(self)
         check_book(self)
+        check_keeper(self)
 
 
 def check_kernel(house: House, *, wanted_alone: bool) -> None:
@@ -225,6 +240,21 @@ def check_book(house: House) -> None:
             mine = {address for identity, address in held if identity == network.id} | reserved
             of_family = {address for address in mine if address.version == usage.subnet.version}
             assert usage.in_use == len(of_family), (network.name, usage, of_family)
+
+
+def check_keeper(house: House) -> None:
+    """The keeper holds and answers exactly what the intent says, and no port is taken by nobody."""
+    keeper, sandboxes = house.keeper, house.intent.sandboxes
+    naming, ports = house.networking.naming, house.networking.ports
+    published = {identity: item.publications for identity, item in sandboxes.items() if item.publications}
+    assert {identity for identity, item in ports._holdings.items() if item.entries} == set(published)
+    for identity, publications in published.items():
+        assert tuple(entry.publication for entry in ports._holdings[identity].entries) == publications
+    keys = {reservation_key(identity, item) for identity, items in published.items() for item in items}
+    assert keeper.sockets.keys() == keys
+    assert house.sockets.open == set(), "sockets that nobody closed"
+    assert keeper.clients == {key: naming.client(item) for key, item in sandboxes.items() if item.resolver_port}
+    assert keeper.hosts == {zone.id: {host.id: host for host in zone.hosts} for zone in naming.zones()}
 
 
 def static_addresses(house: House, network: Network) -> set[IPAddress]:

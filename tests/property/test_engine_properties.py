@@ -1,7 +1,7 @@
 """Networks and sandboxes against the kernel on dictionaries, whatever people do and whatever fails.
 
-After every deed, also one that the kernel or the disk cut short: no address is held twice, memory says what the disk
-says, and the kernel holds exactly what is wanted.
+After every deed, also one that the kernel, the disk or the keeper cut short: no address is held twice, memory says what
+the disk says, the kernel holds exactly what is wanted, and the keeper knows exactly who runs and what they publish.
 """
 
 from __future__ import annotations
@@ -23,13 +23,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from engine_house import House
 from linkspan.errors import LinkspanError, StoreFailure
-from linkspan.model.container import Container
+from linkspan.model.container import Container, PortBinding
 from linkspan.model.endpoint import EndpointRequest
 
 NETWORKS = ("alpha", "beta", "gamma")
 CONTAINERS = ("one", "two", "three", "four")
-faults = st.one_of(st.none(), st.integers(-1, 25))
-"""At which step the kernel fails; at -1 the disk is full instead. Nobody can undo when both fail at once."""
+BINDINGS = (
+    PortBinding(port=80, host_port="8080"),
+    PortBinding(port=53, protocol="udp", host_port="53", host_ip="192.0.2.1"),
+    PortBinding(port=443),
+    PortBinding(port=80, host_port="8080", host_ip="::1"),
+)
+DISK, KEEPER, GONE = "the disk is full", "the keeper refuses once", "there is no keeper"
+Fault = tuple[str, int] | int | None
+faults: st.SearchStrategy[Fault] = st.one_of(
+    st.none(),
+    st.integers(0, 25),
+    st.just((DISK, 0)),
+    st.tuples(st.just(KEEPER), st.integers(0, 8)),
+    st.just((GONE, 0)),
+)
+"""A number: at which step the kernel fails. Nobody can undo when two of them fail at once."""
 
 
 class People(RuleBasedStateMachine):
@@ -50,14 +64,18 @@ class People(RuleBasedStateMachine):
         self._folder.cleanup()
         self._patch.undo()
 
-    def attempt(self, deed: Callable[[], object], fault: int | None) -> None:
-        """Does it, while something fails. Refusals are fine."""
-        store = self.house.store
+    def attempt(self, deed: Callable[[], object], fault: Fault) -> None:
+        """Does it, while something fails. Refusals are fine. After a time without a keeper the daemon starts again."""
+        store, keeper = self.house.store, self.house.keeper
         original = store.transaction
-        if fault == -1:
-            store.transaction = refusing_once(original)  # type: ignore[method-assign]
-        elif fault is not None:
-            self.house.kernel.fail_at(fault, errno.ENOMEM)
+        match fault:
+            case int():
+                self.house.kernel.fail_at(fault, errno.ENOMEM)
+            case (what, call):
+                if what == DISK:
+                    store.transaction = refusing_once(original)  # type: ignore[method-assign]
+                keeper.fail_at(call if what == KEEPER else None)
+                keeper.down = what == GONE
         try:
             deed()
         except LinkspanError:
@@ -65,6 +83,10 @@ class People(RuleBasedStateMachine):
         finally:
             self.house.kernel._faults.clear()
             store.transaction = original  # type: ignore[method-assign]
+            keeper.fail_at(None)
+            if keeper.down:
+                keeper.down = False
+                self.house.reopen()
 
     def defined(self) -> list[str]:
         """Names of the containers, in the order of their definitions."""
@@ -84,12 +106,12 @@ class People(RuleBasedStateMachine):
         self.house.network("beta", "10.1.0.0/29")
 
     @rule(name=st.sampled_from(NETWORKS), ipv6=st.booleans(), internal=st.booleans(), fault=faults)
-    def make_network(self, name: str, ipv6: bool, internal: bool, fault: int | None) -> None:
+    def make_network(self, name: str, ipv6: bool, internal: bool, fault: Fault) -> None:
         subnet = f"10.{NETWORKS.index(name)}.0.0/29"
         self.attempt(lambda: self.house.network(name, subnet, ipv6=ipv6, internal=internal), fault)
 
     @rule(data=st.data(), fault=faults)
-    def remove_network(self, data: st.DataObject, fault: int | None) -> None:
+    def remove_network(self, data: st.DataObject, fault: Fault) -> None:
         name = data.draw(st.sampled_from(self.bridges()), label="network")
         self.attempt(lambda: self.house.run(self.house.networks.remove(name)), fault)
 
@@ -98,12 +120,22 @@ class People(RuleBasedStateMachine):
         name=st.sampled_from(CONTAINERS),
         last=st.one_of(st.none(), st.integers(0, 8)),
         priority=st.integers(-1, 1),
+        published=st.lists(st.sampled_from(BINDINGS), unique=True, max_size=2),
+        links=st.lists(st.sampled_from(CONTAINERS), unique=True, max_size=1),
     )
-    def define(self, data: st.DataObject, name: str, last: int | None, priority: int) -> None:
+    def define(
+        self,
+        data: st.DataObject,
+        name: str,
+        last: int | None,
+        priority: int,
+        published: list[PortBinding],
+        links: list[str],
+    ) -> None:
         if name not in self.defined():
             networks = data.draw(st.lists(st.sampled_from(self.bridges()), unique=True, max_size=3), label="networks")
             places = [request(item, last, priority if index else 0) for index, item in enumerate(networks)]
-            self.attempt(lambda: self.house.container(name, *places), None)
+            self.attempt(lambda: self.house.container(name, *places, publish=published, links=links), None)
 
     @precondition(defined)
     @rule(data=st.data(), name=st.sampled_from(CONTAINERS))
@@ -113,14 +145,14 @@ class People(RuleBasedStateMachine):
 
     @precondition(defined)
     @rule(data=st.data(), fault=faults)
-    def start(self, data: st.DataObject, fault: int | None) -> None:
+    def start(self, data: st.DataObject, fault: Fault) -> None:
         container = self.drawn(data)
         if self.house.intent.sandbox_of(container.id) is None:
             self.attempt(lambda: self.house.enter(container), fault)
 
     @precondition(lambda self: self.house.intent.sandboxes)
     @rule(data=st.data(), fault=faults)
-    def end(self, data: st.DataObject, fault: int | None) -> None:
+    def end(self, data: st.DataObject, fault: Fault) -> None:
         members = sorted({item for sandbox in self.house.intent.sandboxes.values() for item in sandbox.members})
         member = data.draw(st.sampled_from(members), label="member")
         self.attempt(lambda: self.house.run(self.house.sandboxes.leave(member)), fault)
@@ -137,14 +169,14 @@ class People(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         fault=faults,
     )
-    def connect(self, data: st.DataObject, last: int | None, priority: int, fault: int | None) -> None:
+    def connect(self, data: st.DataObject, last: int | None, priority: int, fault: Fault) -> None:
         container, network = self.drawn(data), data.draw(st.sampled_from(self.bridges()), label="network")
         wish = request(network, last, priority)
         self.attempt(lambda: self.house.connect(network, container, wish), fault)
 
     @precondition(defined)
     @rule(data=st.data(), fault=faults)
-    def disconnect(self, data: st.DataObject, fault: int | None) -> None:
+    def disconnect(self, data: st.DataObject, fault: Fault) -> None:
         container, network = self.drawn(data), data.draw(st.sampled_from(self.bridges()), label="network")
         self.attempt(lambda: self.house.disconnect(network, container), fault)
 
@@ -153,6 +185,12 @@ class People(RuleBasedStateMachine):
     def preview(self, data: st.DataObject) -> None:
         container = self.drawn(data)
         self.attempt(lambda: self.house.networking.previews.start(container), None)
+
+    @precondition(defined)
+    @rule(data=st.data(), name=st.sampled_from(CONTAINERS), fault=faults)
+    def rename(self, data: st.DataObject, name: str, fault: Fault) -> None:
+        container = self.drawn(data)
+        self.attempt(lambda: self.house.run(self.house.sandboxes.rename(container.id, name)), fault)
 
     @rule()
     def prune(self) -> None:

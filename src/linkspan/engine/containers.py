@@ -157,13 +157,7 @@ class Containers:
         name = container_name(name)
         if name == container.name:
             raise Conflict(f"container {container.name} has that name already", remedy="choose another")
-        self._intent.check_container_name(name)
-        renamed = msgspec.structs.replace(self._intent.containers[container.id], name=name)
-        sandbox = self._intent.sandbox_owned_by(container.id)
-        shaped = [msgspec.structs.replace(sandbox, owner_name=name)] if sandbox else []
-        self._intent.commit(put=[renamed, *shaped])
-        for changed in shaped:
-            await self._services.renamed(changed, container.name)
+        renamed = await self._sandboxes.rename(container.id, name)
         self._publish(renamed, "rename", oldName=f"/{container.name}")
 
     async def remove(self, reference: str, *, force: bool, volumes: bool) -> None:

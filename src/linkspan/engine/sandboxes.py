@@ -24,7 +24,7 @@ from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.engine.services import Services
 from linkspan.engine.surroundings import text_of
 from linkspan.engine.wants import Wants
-from linkspan.errors import Conflict, Forbidden, NotFound
+from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound
 from linkspan.kernel.state import Scope, State
 from linkspan.kernel.worker import Worker
 from linkspan.model.container import Container
@@ -174,13 +174,36 @@ class Sandboxes:
                         await self._worker.converge(dissolved | self._wants.sandbox(sandbox, rest), eager=True)
                     except BaseException:
                         self._intent.commit(put=[*before, endpoint])
-                        self._files.write(sandbox)
-                        await self._services.bring_up(sandbox, [endpoint])
+                        await self._services.come_back(sandbox, [endpoint])
                         raise
-                    await self._services.bring_up(sandbox, [])
                 self._claims.release([endpoint], container_id)
+                await self._services.come_back(sandbox)
             self._claims.unreserve_on(network_id, container_id)
             return endpoint
+
+    async def rename(self, container_id: str, name: str) -> Container:
+        """Gives a container another name, and all who know it by name hear of it. Conflict when it is taken.
+
+        Nobody enters, leaves, connects or disconnects meanwhile: what they take back would bring the old name back.
+        """
+        async with self._locked(container_id):
+            container = self._intent.container(container_id)
+            self._intent.check_container_name(name)
+            renamed = msgspec.structs.replace(container, name=name)
+            sandbox = self._intent.sandbox_owned_by(container_id)
+            if sandbox is None:
+                self._intent.commit(put=[renamed])
+                return renamed
+            shaped = msgspec.structs.replace(sandbox, owner_name=name)
+            self._intent.commit(put=[renamed, shaped])
+            try:
+                await self._services.renamed(shaped, container.name)
+            except BaseException:
+                self._intent.commit(put=[container, sandbox])
+                with contextlib.suppress(LinkspanError):  # a keeper that is away is told all when it comes
+                    await self._services.renamed(sandbox, name)
+                raise
+            return renamed
 
     def reserve(self, container: Container) -> tuple[str, ...]:
         """See ``Claims.reserve``."""
@@ -230,11 +253,10 @@ class Sandboxes:
                 for network in networks:
                     self._wants.note_need(network)
                 self._files.write(shaped)
-                await self._raise(shaped, endpoints, fresh)
+                await self._raise(shaped, known, endpoints, fresh)
             except BaseException:
                 self._intent.commit(put=back, drop=[*drop, *fresh])
-                if known:
-                    self._files.write(known)
+                await self._services.come_back(known or shaped)
                 raise
         except BaseException:
             self._claims.release([item for item in fresh if item.id not in self._intent.endpoints], sandbox.owner)
@@ -245,17 +267,17 @@ class Sandboxes:
             self._wants.mark_raised(network)
         return shaped
 
-    async def _raise(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
-        """First the kernel, then what the keeper does for the sandbox; when that fails, the kernel as it was."""
+    async def _raise(
+        self, sandbox: Sandbox, known: Sandbox | None, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]
+    ) -> None:
+        """First the kernel, then what the keeper does for the sandbox; when that fails, both as they were."""
         scopes = self.all_scopes(sandbox, endpoints, fresh)
         before = {scope: self._worker.applied(scope) for scope in scopes if scope[0] in ("endpoint", "sandbox")}
         await self._worker.converge(scopes)
         try:
             await self._services.bring_up(sandbox, fresh)
         except BaseException:
-            await self._services.withdraw(sandbox, fresh)
-            if not before[("sandbox", sandbox.id)]:
-                await self._services.take_down(sandbox)
+            await self._services.recede(sandbox, known, fresh)
             await self._worker.converge(before)
             raise
 
@@ -314,7 +336,7 @@ class Sandboxes:
                 await self._worker.converge(scopes, eager=chosen)
             except BaseException:
                 self._intent.commit(put=[sandbox, *endpoints])
-                await self._services.bring_up(sandbox, endpoints)
+                await self._services.come_back(sandbox, endpoints)
                 raise
         self._claims.release(endpoints, sandbox.owner)
         await self._services.gone(sandbox, endpoints)

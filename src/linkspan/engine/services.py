@@ -19,7 +19,7 @@ from linkspan.engine.intent import Intent
 from linkspan.engine.naming import Naming, has_names
 from linkspan.engine.ports import Ports, Reserved
 from linkspan.engine.sandbox_folders import SandboxFolders
-from linkspan.errors import KernelFailure, LinkspanError
+from linkspan.errors import KeeperFailure, KernelFailure, LinkspanError
 from linkspan.keeper.face import Keeper, Relay
 from linkspan.kernel.state import Facts
 from linkspan.model.address import IPAddress
@@ -211,12 +211,20 @@ class Services:
             await self._keeper.serve(client, udp, tcp, namespace)
 
     async def _tell_linked(self, sandbox: Sandbox) -> None:
-        """Sandboxes that have a link to this one's owner learn where it is now."""
-        for other in self._naming.linking_to(sandbox.owner_name):
-            if other.resolver_port and other.id in self._keeper.served():
-                await self._keeper.put_client(self._naming.client(other))
-            if other.id in self._intent.sandboxes:
+        """Sandboxes that have a link to this one's owner learn where it is now. Their trouble is their own."""
+        await self._tell(self._naming.linking_to(sandbox.owner_name))
+
+    async def _tell(self, others: Sequence[Sandbox]) -> None:
+        """What these sandboxes are told of names is as the intent has it now."""
+        for other in others:
+            if other.id not in self._intent.sandboxes:
+                continue
+            try:
                 self._files.write(other)
+                if other.resolver_port and other.id in self._keeper.served():
+                    await self._keeper.put_client(self._naming.client(other))
+            except LinkspanError as error:
+                log.error("container %s does not learn what others are called now: %s", other.owner_name, error)
 
     def _announce(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -266,21 +274,54 @@ class Services:
         await self._tell_linked(sandbox)
 
     async def take_down(self, sandbox: Sandbox) -> None:
-        """The sandbox goes: nobody answers in it any more, and its host ports are let go."""
+        """The sandbox goes: nobody answers in it any more. Its host ports are let go when it is ``gone``."""
         if sandbox.id in self._keeper.served():
             await self._keeper.stop_serving(sandbox.id)
 
     async def gone(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
-        """The kernel has let go of it: now its host ports are free."""
-        if sandbox.publications:
-            await self._release([reservation_key(sandbox.id, item) for item in sandbox.publications])
-            self._purge(sandbox, endpoints, gone=True)
-        self.forget(sandbox)
+        """The kernel has let go of it: now its host ports are free, whatever the keeper says to that."""
+        try:
+            await self._release(sandbox.publications, sandbox)
+        finally:
+            if sandbox.publications:
+                self._purge(sandbox, endpoints, gone=True)
+            self.forget(sandbox)
 
-    async def _release(self, keys: Sequence[str]) -> None:
-        await self._keeper.release(keys)
+    async def _release(self, publications: Iterable[Publication], sandbox: Sandbox) -> None:
+        keys = [reservation_key(sandbox.id, item) for item in publications]
         for key in keys:
             self._relays.pop(key, None)
+        try:
+            await self._keeper.release(keys)
+        except KeeperFailure as failure:
+            log.error("host ports of container %s may stay taken: %s", sandbox.owner_name, failure)
+
+    # --- when something failed -----------------------------------------------------------------------------------
+
+    async def recede(self, sandbox: Sandbox, known: Sandbox | None, fresh: Sequence[Endpoint]) -> None:
+        """Takes back what ``bring_up`` began, before the kernel does; ``known`` is the sandbox as it was, if it was.
+
+        Nothing that fails on the way keeps the rest from being taken back.
+        """
+        await self._keeper.drop_hosts([(item.network_id, item.id) for item in fresh])
+        if known is None or not known.resolver_port:
+            try:
+                await self.take_down(sandbox)
+            except KeeperFailure as failure:
+                log.error("%s", failure)
+        before = known.publications if known else ()
+        await self._release([item for item in sandbox.publications if item not in before], sandbox)
+
+    async def come_back(self, sandbox: Sandbox, endpoints: Sequence[Endpoint] = ()) -> None:
+        """All as the intent has it again, after a change that failed or was made in part: as far as that can be."""
+        try:
+            if sandbox.id in self._intent.sandboxes:
+                self._files.write(sandbox)
+                await self.bring_up(sandbox, endpoints)
+            else:
+                await self._tell_linked(sandbox)
+        except LinkspanError as error:
+            log.error("names and ports of container %s are not as they were: %s", sandbox.owner_name, error)
 
     # --- the daemon's own life -----------------------------------------------------------------------------------
 
@@ -290,6 +331,8 @@ class Services:
         held = self._keeper.held()
         for zone in self._naming.zones():
             await self._keeper.put_zone(zone)
+        for stale in self._keeper.zones() - self._intent.networks.keys():
+            await self._keeper.drop_zone(stale)
         wanted = {reservation_key(sandbox.id, item) for sandbox in sandboxes for item in sandbox.publications}
         await self._keeper.release([key for key in held if key not in wanted])
         for stale in self._keeper.served() - {item.id for item in sandboxes if item.resolver_port}:
@@ -298,6 +341,7 @@ class Services:
             try:
                 await self._adopt(sandbox, held)
             except LinkspanError as error:
+                self._let_go(sandbox)
                 log.error("%s", error)
 
     async def _adopt(self, sandbox: Sandbox, held: Mapping[str, tuple[int, ...]]) -> None:
@@ -325,9 +369,7 @@ class Services:
         if sandbox.resolver_port and sandbox.id in self._keeper.served():
             await self._keeper.put_client(self._naming.client(sandbox))
         await self._tell_linked(sandbox)
-        for other in self._naming.linking_to(before):
-            if other.resolver_port and other.id in self._keeper.served():
-                await self._keeper.put_client(self._naming.client(other))
+        await self._tell(self._naming.linking_to(before))
 
     async def network_came(self, network: Network) -> None:
         """Its names can be asked for."""

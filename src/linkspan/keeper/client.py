@@ -2,6 +2,8 @@
 
 The memory holds duplicates of every descriptor and every value, so a keeper that dies is followed by one that is told
 all of it again. That is why most calls only write and do not wait: what got lost was not told to a living keeper.
+What is to be known of names is remembered even while there is none, though the caller hears of it: who takes something
+back then says so too.
 They take effect in their order, and within a millisecond; who must know that they did asks for ``figures`` after them.
 Calls after which something must be closed (``stop_serving``, ``release``) wait for the answer, or for the keeper's
 death, which closes as well.
@@ -78,8 +80,8 @@ class KeeperClient:
             raise self._failed(error) from error
 
     async def put_zone(self, zone: Zone) -> None:
-        self._check()
         self._memory.put_zone(zone)
+        self._check()
         self._say(protocol.PutZone(zone=zone))
 
     async def drop_zone(self, network_id: str) -> None:
@@ -87,9 +89,9 @@ class KeeperClient:
         self._say(protocol.DropZone(network=network_id))
 
     async def put_hosts(self, hosts: Sequence[tuple[str, Host]]) -> None:
-        self._check()
         for network, host in hosts:
             self._memory.put_host(network, host)
+        self._check()
         self._say(protocol.PutHosts(hosts=tuple(hosts)))
 
     async def drop_hosts(self, hosts: Sequence[tuple[str, str]]) -> None:
@@ -98,8 +100,8 @@ class KeeperClient:
         self._say(protocol.DropHosts(hosts=tuple(hosts)))
 
     async def put_client(self, client: Client) -> None:
-        self._check()
         self._memory.put_client(client)
+        self._check()
         self._say(protocol.PutClient(client=client))
 
     async def serve(self, client: Client, udp: int, tcp: int, namespace: int) -> None:

@@ -73,6 +73,10 @@ class Keeper(Protocol):
         """Ids of sandboxes that are being answered."""
         ...
 
+    def zones(self) -> frozenset[str]:
+        """Ids of networks with a zone: after a restart, those that the keeper knew."""
+        ...
+
     async def figures(self) -> tuple[Figures, ...]: ...
 
     async def close(self, *, end: bool) -> None:
