@@ -22,7 +22,7 @@ from linkspan.model.network import NetworkRequest
 
 
 async def attaches(daemon: Daemon, containers: list[Container]) -> list[float]:
-    samples = []
+    samples: list[float] = []
     for container in containers:
         await asyncio.sleep(0.06 if len(samples) % 4 == 3 else 0)  # lets the spare pool fill, as between real starts
         before = time.perf_counter()
@@ -33,7 +33,7 @@ async def attaches(daemon: Daemon, containers: list[Container]) -> list[float]:
 
 async def floors(daemon: Daemon, containers: list[Container]) -> list[float]:
     """The kernel's share alone, on the kernel thread."""
-    samples = []
+    samples: list[float] = []
     for container in containers:
         await asyncio.sleep(0.06 if len(samples) % 4 == 3 else 0)
         scopes, _ = daemon.networking.previews.start(container)
@@ -53,7 +53,7 @@ def timed_apply(kernel: LinuxKernel, steps: Sequence[Step]) -> float:
 
 
 async def churn(daemon: Daemon, network: str, first: int, count: int) -> list[float]:
-    samples = []
+    samples: list[float] = []
     leaving: list[asyncio.Task[None]] = []
     for number in range(first, first + count):
         container = daemon.define(number, network)
