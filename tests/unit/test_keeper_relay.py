@@ -101,6 +101,28 @@ def test_an_ipv6_client_reaches_an_ipv4_container() -> None:
     run(story)
 
 
+def test_a_port_that_was_held_without_a_relay_is_free_at_once_after_its_connections() -> None:
+    """What a container ends stays in TIME_WAIT on the relay's side."""
+
+    async def story() -> None:
+        ended = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        target = int(ended.sockets[0].getsockname()[1])
+        held = bound(socket.SOCK_STREAM)
+        port = port_of(held)
+        with relaying(Relay(target="127.0.0.1", port=target), held):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+            await asyncio.sleep(0.05)
+        ended.close()
+        with socket.socket() as following:
+            following.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            following.bind(("127.0.0.1", port))
+
+    run(story)
+
+
 def test_the_nth_socket_goes_to_the_nth_port() -> None:
     async def story() -> None:
         first, second = bound(socket.SOCK_STREAM), bound(socket.SOCK_STREAM)

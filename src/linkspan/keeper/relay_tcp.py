@@ -47,6 +47,8 @@ class TcpRelay:
         self._rest: asyncio.TimerHandle | None = None
         self._closed = False
         listener.setblocking(False)
+        # Inherited by connections: what they leave in TIME_WAIT must not keep the next reservation out for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.listen(BACKLOG)
         self._listen()
 
