@@ -9,6 +9,8 @@ TRUE = ("1", "t", "T", "true", "TRUE", "True")
 FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 _BINARY = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_MOST_DIGITS = 19
+"""Of a number of 64 bits."""
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -22,11 +24,13 @@ def boolean(value: str) -> bool:
 
 
 def integer(value: str) -> int:
-    """Decimal digits with a sign or none."""
+    """Decimal digits with a sign or none, in 64 bits as other clients read it back."""
     sign = value[:1] in ("-", "+")
     digits = value[1:] if sign else value
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f'parsing "{value}": invalid syntax')
+    if len(digits.lstrip("0")) > _MOST_DIGITS or not -(1 << 63) <= int(value) < 1 << 63:
+        raise ValueError(f'parsing "{value}": value out of range')
     return int(value)
 
 

@@ -5,7 +5,12 @@ Members that name Windows' matters, or what clients send for show, are left out:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Clients written in Go read it back into 64 bits."""
 
 
 class Healthcheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -159,7 +164,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
     aliases: list[str] = []
     mac_address: str = ""
     driver_opts: dict[str, str] = {}
-    gw_priority: int = 0
+    gw_priority: Int64 = 0
 
 
 class NetworkingConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
