@@ -8,7 +8,8 @@ from container_lab import Client
 from daemons import Launch, eventually
 from linkspan.model.port import Transport
 from network_lab import address4, address6, elements, inspected, sleeper
-from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene, host_ports, scene_of
+from port_lab import KIND
+from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene, bridge_calls, host_ports, scene_of
 
 pytestmark = pytest.mark.scenario
 
@@ -136,17 +137,31 @@ def resident(scene: Scene) -> int:
     return found
 
 
-@pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_port_is_reached_from_everywhere_and_sees_who_comes(scene: Scene, protocol: Transport) -> None:
-    """moby#25526, moby#15086: the client's address is never hidden, except where answers could not come back."""
+@pytest.mark.parametrize("calls", ["0", "1"], ids=["br_netfilter off", "br_netfilter on"])
+@pytest.mark.parametrize("between", ["true", "false"], ids=["together", "apart"])
+def test_a_port_is_reached_from_everywhere_and_sees_who_comes(launch: Launch, calls: str, between: str) -> None:
+    """moby#25526, moby#15086: the client's address is never hidden, except where answers could not come back.
+
+    Containers that are kept apart reach each other by published ports all the same, as everybody does.
+    """
+    lab = launch(prepare=bridge_calls(calls))
+    with scene_of(lab) as scene:
+        lab.linkspan("network", "create", "--ipv6", "-o", f"com.docker.network.bridge.enable_icc={between}", "web")
+        lab.linkspan("network", "create", "--ipv6", "back")
+        sleeper(lab, "front", "--network", "web", "-p", "8080:80", "-p", "8080:80/udp")
+        sleeper(lab, "sibling", "--network", "web")
+        sleeper(lab, "stranger", "--network", "back")
+        sleeper(lab, "plain")
+        scene.serve("front", 80, protocols=("tcp", "udp"))
+        for name in ("sibling", "stranger"):
+            scene.meet_container(name)
+        for protocol in KIND:
+            check_reached(scene, protocol, apart=between == "false")
+
+
+def check_reached(scene: Scene, protocol: Transport, *, apart: bool) -> None:
+    """From everywhere, by every address of the host, and who the server sees."""
     lab = scene.daemon
-    for name in ("web", "back"):
-        lab.linkspan("network", "create", "--ipv6", name)
-    sleeper(lab, "front", "--network", "web", "-p", f"8080:80/{protocol}")
-    sleeper(lab, "sibling", "--network", "web")
-    sleeper(lab, "stranger", "--network", "back")
-    sleeper(lab, "plain")
-    scene.serve("front", 80, protocols=(protocol,))
     gateway = {6 if ":" in item["Gateway"] else 4: item["Gateway"] for item in inspected(lab, "web")["IPAM"]["Config"]}
     for version, address_of in ((4, address4), (6, address6)):
         for address in (HOST[version], gateway[version]):
@@ -159,7 +174,8 @@ def test_a_port_is_reached_from_everywhere_and_sees_who_comes(scene: Scene, prot
         assert scene.ask(scene.outside, HOST[version], 8080, protocol) == f"{LAN[version]} at 80"
         assert scene.ask(scene.outside, gateway[version], 8080, protocol) == SILENCE  # only the LAN's way is open
         inner = address_of(lab, "front", "web")
-        assert scene.ask("sibling", inner, 80, protocol) == f"{address_of(lab, 'sibling', 'web')} at 80"
+        direct = SILENCE if apart else f"{address_of(lab, 'sibling', 'web')} at 80"
+        assert scene.ask("sibling", inner, 80, protocol) == direct
         assert scene.ask("stranger", inner, 80, protocol) == SILENCE
     assert scene.ask("plain", HOST[4], 8080, protocol) == f"{lab.address('plain')} at 80"
     default = inspected(lab, "bridge")["IPAM"]["Config"][0]["Gateway"]

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from container_lab import Client
-from daemons import Daemon
+from daemons import Daemon, Launch
 from linkspan.model.port import Transport
 from network_lab import address4, address6, inside, inspected, sentence, sleeper
-from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene
+from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene, bridge_calls, scene_of
 
 pytestmark = pytest.mark.scenario
 
@@ -20,12 +20,6 @@ BOTH: tuple[Transport, ...] = ("tcp", "udp")
 CLOSED = (SILENCE, REFUSED)
 
 
-def bridge_calls(scene: Scene, value: str) -> None:
-    """Whether bridged packets pass the host's firewall (br_netfilter); per namespace."""
-    for name in ("iptables", "ip6tables"):
-        scene.set(f"bridge.bridge-nf-call-{name}", value)
-
-
 def ask_from(scene: Scene, source: str, address: str, port: int, protocol: Transport = "tcp") -> str:
     """The same as ``Scene.ask``, from one of the neighbour's addresses."""
     return scene.ask(scene.outside, address, port, protocol, source=source)
@@ -33,28 +27,42 @@ def ask_from(scene: Scene, source: str, address: str, port: int, protocol: Trans
 
 @pytest.fixture
 def web(scene: Scene) -> Scene:
-    """A dual-stack network."""
+    return with_web(scene)
+
+
+def with_web(scene: Scene) -> Scene:
+    """A dual-stack network, and a neighbour with several addresses."""
     scene.daemon.linkspan("network", "create", "--ipv6", "web")
     scene.give(scene.outside, *OTHER.values())
     return scene
 
 
 @pytest.mark.parametrize("calls", ["0", "1"], ids=["br_netfilter off", "br_netfilter on"])
-@pytest.mark.parametrize("protocol", BOTH)
-def test_loopback_ports_and_containers_are_closed_to_a_neighbour_with_a_route(
-    web: Scene, protocol: Transport, calls: str
-) -> None:
+def test_loopback_ports_and_containers_are_closed_to_a_neighbour_with_a_route(launch: Launch, calls: str) -> None:
     """moby#45610, moby#41872, CVE-2020-8558: 127.0.0.1 means this host, whatever routes the neighbour sets."""
-    bridge_calls(web, calls)
+    daemon = launch(prepare=bridge_calls(calls))
+    with scene_of(daemon) as scene:
+        web = with_web(scene)
+        ports = [
+            word
+            for protocol in BOTH
+            for port in ("127.0.0.1:8080:80", "[::1]:8080:80", "8081:81")
+            for word in ("-p", f"{port}/{protocol}")
+        ]
+        sleeper(daemon, "front", "--network", "web", *ports)
+        sleeper(daemon, "stranger")
+        web.serve("front", 80, 81, 82, protocols=BOTH)
+        web.outside.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+        for place in ("127.0.0.0/8", "127.0.0.1"):
+            web.outside.run("ip", "route", "del", "local", place, "table", "local")
+        web.outside.run("ip", "route", "add", "127.0.0.1", "via", HOST[4], "src", LAN[4])
+        for protocol in BOTH:
+            check_closed(web, protocol)
+
+
+def check_closed(web: Scene, protocol: Transport) -> None:
+    """Loopback ports, unpublished ones and the container's own addresses."""
     lab = web.daemon
-    ports = ("-p", f"127.0.0.1:8080:80/{protocol}", "-p", f"[::1]:8080:80/{protocol}", "-p", f"8081:81/{protocol}")
-    sleeper(lab, "front", "--network", "web", *ports)
-    web.serve("front", 80, 81, 82, protocols=(protocol,))
-    web.outside.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
-    for place in ("127.0.0.0/8", "127.0.0.1"):
-        web.outside.run("ip", "route", "del", "local", place, "table", "local")
-    web.outside.run("ip", "route", "add", "127.0.0.1", "via", HOST[4], "src", LAN[4])
-    sleeper(lab, "stranger")
     for version, address_of in ((4, address4), (6, address6)):
         inner = address_of(lab, "front", "web")
         assert web.ask(None, LOOPBACK[version], 8080, protocol).endswith(" at 80")
