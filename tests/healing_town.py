@@ -150,14 +150,18 @@ class Hole:
         wanted = actions or ("repair", "drift")
         return [each for each in events(self.daemon, self.since) if each["Action"] in wanted]
 
+    def told(self, number: int) -> list[Json]:
+        """Waits for that many events. AssertionError when none comes."""
+        deadline = time.monotonic() + 5
+        while len(found := self.events()) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert found, "nothing was told"
+        return found
+
     def repaired(self, *, events: int = 1) -> list[Json]:
         """Waits for the repair and its events. AssertionError when it took longer than ``SOON``."""
         self.wait()
-        deadline = time.monotonic() + 5
-        while len(self.events()) < events and time.monotonic() < deadline:
-            time.sleep(0.02)
-        found = self.events()
-        assert found, "nothing was told"
+        found = self.told(events)
         for each in found:
             assert each["timeNano"] / 1e9 - self.since < SOON, each
         return found

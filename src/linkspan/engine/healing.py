@@ -44,6 +44,9 @@ WINDOW = 60.0
 RARELY = 2.0
 """Seconds between two looks at others' firewalls: a program that reloads its rules changes them many times."""
 
+AGAIN = 5.0
+"""Seconds between two looks while something is left as it is: it may be put back by others, or be possible by now."""
+
 log = logging.getLogger(__name__)
 
 
@@ -75,6 +78,8 @@ class Healing:
         self._others_changed = True
         """Whether others changed their firewall since it was read."""
         self._others_read = -RARELY
+        self._healed = 0.0
+        """When the last look began, by the loop's clock."""
         self._stamp = resolver_stamp()
         self._task: asyncio.Task[None] | None = None
 
@@ -129,7 +134,7 @@ class Healing:
             self._stamp = resolver_stamp()
             await self._services.servers_changed()
         if not self._woken.is_set():
-            if await self._worker.needs_healing():
+            if await self._worker.needs_healing() or self._is_time_again():
                 await self._heal({})
             await self._look_at_others()
             return
@@ -153,7 +158,12 @@ class Healing:
             self._others_changed, self._others_read = False, now
             await self._firewalls.look()
 
+    def _is_time_again(self) -> bool:
+        return bool(self._left) and asyncio.get_running_loop().time() - self._healed >= AGAIN
+
     async def _heal(self, causes: Mapping[str, str]) -> None:
+        self._healed = asyncio.get_running_loop().time()
+        self._forgive(self._healed)
         found = await self._worker.heal(given_up=frozenset(self.given_up))
         self._tell(found, causes)
         self._count(found)
@@ -175,12 +185,15 @@ class Healing:
         most = max((sum(now - WINDOW < at for at in times) for times in fights), default=0)
         return min(PAUSE * 2.0**most, LONGEST) if most else 0.0
 
-    def _count(self, found: Iterable[Deviation]) -> None:
-        now = asyncio.get_running_loop().time()
+    def _forgive(self, now: float) -> None:
+        """Objects that were let alone for a while, and were as they should be at the last look, are repaired again."""
         for key, times in list(self._fights.items()):
             if times and now - times[-1] > WINDOW and key not in self._left:
                 del self._fights[key]
                 self.given_up.discard(key)
+
+    def _count(self, found: Iterable[Deviation]) -> None:
+        now = asyncio.get_running_loop().time()
         for each in found:
             key = each.object.key
             if not each.repaired or each.implied:
