@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine_lives import Lives
 from linkspan.engine import lifecycle
 from linkspan.errors import LinkspanError, RuntimeFailure
-from linkspan.model.container import ContainerSpec, NetworkMode, RestartPolicy
+from linkspan.model.container import ContainerSpec, NetworkMode, PortBinding, RestartPolicy
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.network import NetworkRequest
 
@@ -44,6 +44,7 @@ def spec_of(lives: Lives, name: str, policy: RestartPolicy, auto_remove: bool) -
         restart=RestartPolicy() if auto_remove else policy,
         auto_remove=auto_remove,
         stop_timeout=0,
+        port_bindings=() if name == "partner" else (PortBinding(port=80, host_port="8080-8081"),),
     )
 
 
@@ -86,6 +87,7 @@ def deed_of(lives: Lives, deed: str, name: str, spec: ContainerSpec) -> Coroutin
     slow=st.sampled_from([0.0, 0.002]),
     refusals=st.lists(st.sampled_from(["create", "start", "attach"]), max_size=2),
     fault=st.one_of(st.none(), st.integers(0, 40)),
+    keeper_fault=st.one_of(st.none(), st.integers(0, 20)),
     running=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -96,6 +98,7 @@ def test_the_house_is_in_order_when_everybody_is_done(
     slow: float,
     refusals: list[str],
     fault: int | None,
+    keeper_fault: int | None,
     running: bool,
 ) -> None:
     with (
@@ -117,6 +120,8 @@ def test_the_house_is_in_order_when_everybody_is_done(
             lives.runtime.refuse.setdefault(verb, []).append(RuntimeFailure("not now"))
         if fault is not None:
             lives.kernel.fail_at(fault, 12)
+        else:
+            lives.keeper.fail_at(keeper_fault)
 
         async def one(deed: str, name: str, delay: int) -> None:
             await asyncio.sleep(delay / 1000)
@@ -130,5 +135,6 @@ def test_the_house_is_in_order_when_everybody_is_done(
         lives.run(everybody())
         lives.check_lives()
         lives.kernel._faults.clear()
+        lives.keeper.fail_at(None)
         lives.reopen()
         lives.check_lives()
