@@ -15,8 +15,10 @@ from linkspan.engine.config import DaemonConfig
 from linkspan.engine.files import Resolver, most_dots
 from linkspan.engine.intent import Intent
 from linkspan.engine.surroundings import host_resolver
-from linkspan.model.container import ContainerSpec
+from linkspan.errors import InvalidRequest, NotFound
+from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint, EndpointRequest
+from linkspan.model.names import split_link
 from linkspan.model.network import BridgeOptions, Network
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan.gateways import by_priority
@@ -88,21 +90,15 @@ class Naming:
 
     def linking_to(self, name: str) -> list[Sandbox]:
         """Sandboxes whose definitions have a link to this container: their names change with it."""
-        found = []
-        for sandbox in self._intent.sandboxes.values():
-            owner = self._intent.containers.get(sandbox.owner)
-            if owner is None:
-                continue
-            texts = [*owner.spec.links, *(text for item in owner.spec.endpoints for text in item.links)]
-            if any(split_link(text)[0] == name for text in texts):
-                found.append(sandbox)
-        return found
+        target = self._intent.container_named(name)
+        identity = target.id if target else ""
+        owned = (self._intent.sandbox_owned_by(container.id) for container in self._intent.linking_to(name))
+        return [sandbox for sandbox in owned if sandbox is not None]
 
     def _links(self, pairs: Sequence[tuple[Network, Endpoint]]) -> Iterator[Host]:
         for network, endpoint in pairs:
             for text in endpoint.request.links:
-                name, alias = split_link(text)
-                other = self._intent.container_named(name)
+                other, alias = linked(self._intent, text)
                 sandbox = self._intent.sandbox_owned_by(other.id) if other else None
                 if sandbox is None:
                     continue
@@ -176,13 +172,6 @@ def within(server: Server, networks: Iterable[Network]) -> bool:
 def names_of(name: str, container_id: str, hostname: str, request: EndpointRequest) -> tuple[str, ...]:
     """All that a container is called on one network; its name comes first."""
     return tuple(dict.fromkeys((name, *request.aliases, container_id[:SHORT_ID], hostname)))
-
-
-def split_link(text: str) -> tuple[str, str]:
-    """``db:database`` is the container db under the name database; ``db`` alone keeps its name."""
-    name, _, alias = text.partition(":")
-    name = name.removeprefix("/")
-    return name, alias.rpartition("/")[2] or name
 
 
 def first_said(*said: tuple[str, ...]) -> tuple[str, ...]:

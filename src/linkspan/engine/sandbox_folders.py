@@ -16,10 +16,11 @@ from linkspan.engine.claims import addresses_of
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.files import HostsEntry
 from linkspan.engine.intent import Intent
-from linkspan.engine.naming import SHORT_ID, split_link, wanted_resolver
+from linkspan.engine.naming import SHORT_ID, linked, wanted_resolver
 from linkspan.engine.surroundings import host_resolver, text_of
 from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
+from linkspan.model.names import split_link
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan.gateways import by_priority, gateway_of
 from linkspan.plan.sandbox import namespace_of
@@ -111,8 +112,7 @@ class SandboxFolders:
         """The default bridge has no resolver: its links are lines of /etc/hosts, as with Docker."""
         entries = []
         for text in spec.links if spec else ():
-            name, alias = split_link(text)
-            other = self._intent.container_named(name)
+            other, alias = linked(self._intent, text)
             if other is None:
                 continue  # removed since
             names = tuple(dict.fromkeys((alias, other.id[:SHORT_ID], other.name)))
