@@ -221,6 +221,11 @@ def check_store(house: House) -> None:
     disk = Intent(house.store)
     for noun in ("networks", "containers", "states", "sandboxes", "endpoints", "volumes", "image_configs"):
         assert getattr(disk, noun) == getattr(house.intent, noun), noun
+    for groups in ("_links", "_owned", "_rooms", "_inside", "_around"):
+        on_disk, remembered = getattr(disk, groups)._members, getattr(house.intent, groups)._members
+        assert {key: set(item) for key, item in on_disk.items()} == {
+            key: set(item) for key, item in remembered.items()
+        }, groups
 
 
 def check_book(house: House) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import msgspec
 
 from linkspan.engine.intent import Intent
-from linkspan.engine.naming import split_link
 from linkspan.engine.networks import Networks
 from linkspan.engine.signals import signal_number
 from linkspan.engine.wishes import refuse_same_names
@@ -37,8 +36,7 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
         mode = _partner_mode(name, spec, intent)
         return msgspec.structs.replace(spec, network_mode=mode, endpoints=())
     endpoints = _endpoints(spec, networks, intent)
-    for text in (*spec.links, *(text for item in endpoints for text in item.links)):
-        intent.container(split_link(text)[0])
+    spec = msgspec.structs.replace(spec, links=tuple(intent.settled_link(text) for text in spec.links))
     if spec.links and endpoints and not intent.networks[endpoints[0].network].predefined:
         # As with Docker: on a user-defined network a link is a name that this container alone knows there.
         first = msgspec.structs.replace(endpoints[0], links=(*endpoints[0].links, *spec.links))

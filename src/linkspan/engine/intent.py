@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from linkspan.engine.groups import Groups
 from linkspan.errors import Conflict, InvalidRequest, NotFound
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.container import Container, ContainerState
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
+from linkspan.model.names import split_link
 from linkspan.model.network import Network
 from linkspan.model.sandbox import Sandbox
 from linkspan.model.volume import Volume
@@ -36,6 +38,16 @@ class Intent:
         self.volumes: dict[str, Volume] = {item.name: item for item in store.volumes.all().values()}
         self.image_configs: dict[str, ImageConfig] = dict(store.image_configs.all())
         self._container_names = {item.name: item.id for item in self.containers.values()}
+        self._links, self._owned, self._rooms = Groups(), Groups(), Groups()
+        """Containers by the names that they have links to; sandboxes by owner and by member."""
+        self._inside, self._around = Groups(), Groups()
+        """Endpoints by sandbox and by network."""
+        for container in self.containers.values():
+            self._group_container(container.id, None, container)
+        for sandbox in self.sandboxes.values():
+            self._group_sandbox(sandbox.id, None, sandbox)
+        for endpoint in self.endpoints.values():
+            self._group_endpoint(endpoint.id, None, endpoint)
 
     def commit(
         self,
@@ -93,32 +105,41 @@ class Intent:
         identity = self._container_names.get(name)
         return self.containers[identity] if identity else None
 
+    def settled_link(self, text: str) -> str:
+        """A link with the name of the container that it means: people may say an id. NotFound, InvalidRequest."""
+        said, alias = split_link(text)
+        return f"{self.container(said).name}:{alias}"
+
     def name_of(self, container_id: str) -> str:
         """What a person calls this container: its name, or its short id when it was removed."""
         container = self.containers.get(container_id)
         if container is not None:
             return container.name
-        for sandbox in self.sandboxes.values():
-            if sandbox.owner == container_id:
-                return sandbox.owner_name
-        return container_id[:12]
+        sandbox = self.sandbox_owned_by(container_id)
+        return sandbox.owner_name if sandbox is not None else container_id[:12]
 
     def sandbox_owned_by(self, container_id: str) -> Sandbox | None:
         """The live sandbox that this container's definition shapes."""
-        return next((item for item in self.sandboxes.values() if item.owner == container_id), None)
+        return next((self.sandboxes[item] for item in self._owned.of(container_id)), None)
 
     def sandbox_of(self, container_id: str) -> Sandbox | None:
         """The live sandbox that this container runs in."""
-        return next((item for item in self.sandboxes.values() if container_id in item.members), None)
+        return next((self.sandboxes[item] for item in self._rooms.of(container_id)), None)
 
     def endpoints_in(self, sandbox_id: str) -> list[Endpoint]:
         """The sandbox's endpoints in the order of their interface names."""
-        found = [item for item in self.endpoints.values() if item.sandbox_id == sandbox_id]
+        found = [self.endpoints[item] for item in self._inside.of(sandbox_id)]
         return sorted(found, key=lambda item: (len(item.interface), item.interface))
 
     def endpoints_on(self, network_id: str) -> list[Endpoint]:
         """The live endpoints of a network."""
-        return [item for item in self.endpoints.values() if item.network_id == network_id]
+        return [self.endpoints[item] for item in self._around.of(network_id)]
+
+    def linking_to(self, name: str) -> list[Container]:
+        """Containers whose definitions have a link to this name, or to the container's id or its first digits."""
+        target = self._container_names.get(name, "")
+        said = (name, *(target[:digits] for digits in range(1, len(target) + 1)))
+        return [self.containers[item] for text in dict.fromkeys(said) for item in self._links.of(text)]
 
     def _put_stored(self, record: Record) -> None:
         match record:
@@ -157,11 +178,14 @@ class Intent:
                 before = self.containers.get(record.id)
                 if before is not None:
                     self._forget_name(before)
+                self._group_container(record.id, before, record)
                 self.containers[record.id] = record
                 self._container_names[record.name] = record.id
             case Sandbox():
+                self._group_sandbox(record.id, self.sandboxes.get(record.id), record)
                 self.sandboxes[record.id] = record
             case Endpoint():
+                self._group_endpoint(record.id, self.endpoints.get(record.id), record)
                 self.endpoints[record.id] = record
             case Volume():
                 self.volumes[record.name] = record
@@ -171,15 +195,28 @@ class Intent:
             case Network():
                 self.networks.pop(record.id, None)
             case Container():
-                self._forget_name(self.containers.pop(record.id, record))
+                before = self.containers.pop(record.id, None)
+                self._forget_name(before or record)
+                self._group_container(record.id, before, None)
                 self.states.pop(record.id, None)
                 self.image_configs.pop(record.id, None)
             case Sandbox():
-                self.sandboxes.pop(record.id, None)
+                self._group_sandbox(record.id, self.sandboxes.pop(record.id, None), None)
             case Endpoint():
-                self.endpoints.pop(record.id, None)
+                self._group_endpoint(record.id, self.endpoints.pop(record.id, None), None)
             case Volume():
                 self.volumes.pop(record.name, None)
+
+    def _group_container(self, identity: str, before: Container | None, now: Container | None) -> None:
+        self._links.move(identity, _linked(before), _linked(now))
+
+    def _group_sandbox(self, identity: str, before: Sandbox | None, now: Sandbox | None) -> None:
+        self._owned.move(identity, [before.owner] if before else (), [now.owner] if now else ())
+        self._rooms.move(identity, before.members if before else (), now.members if now else ())
+
+    def _group_endpoint(self, identity: str, before: Endpoint | None, now: Endpoint | None) -> None:
+        self._inside.move(identity, [before.sandbox_id] if before else (), [now.sandbox_id] if now else ())
+        self._around.move(identity, [before.network_id] if before else (), [now.network_id] if now else ())
 
     def _forget_name(self, container: Container) -> None:
         """The name may belong to another container by now."""
@@ -195,6 +232,14 @@ class Intent:
                 whose=holder.id,
                 remedy="remove or rename that container to use the name again",
             )
+
+
+def _linked(container: Container | None) -> set[str]:
+    """The names that a definition has links to."""
+    if container is None:
+        return set()
+    spec = container.spec
+    return {split_link(text)[0] for text in (*spec.links, *(text for item in spec.endpoints for text in item.links))}
 
 
 def _by_prefix(prefix: str, known: Iterable[str], noun: str) -> str:

@@ -90,8 +90,6 @@ class Naming:
 
     def linking_to(self, name: str) -> list[Sandbox]:
         """Sandboxes whose definitions have a link to this container: their names change with it."""
-        target = self._intent.container_named(name)
-        identity = target.id if target else ""
         owned = (self._intent.sandbox_owned_by(container.id) for container in self._intent.linking_to(name))
         return [sandbox for sandbox in owned if sandbox is not None]
 
@@ -172,6 +170,15 @@ def within(server: Server, networks: Iterable[Network]) -> bool:
 def names_of(name: str, container_id: str, hostname: str, request: EndpointRequest) -> tuple[str, ...]:
     """All that a container is called on one network; its name comes first."""
     return tuple(dict.fromkeys((name, *request.aliases, container_id[:SHORT_ID], hostname)))
+
+
+def linked(intent: Intent, text: str) -> tuple[Container | None, str]:
+    """The container that a link names, as people name containers, and under which name. None: it was removed since."""
+    name, alias = split_link(text)
+    try:
+        return intent.container(name), alias
+    except (InvalidRequest, NotFound):
+        return None, alias
 
 
 def first_said(*said: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from linkspan.engine.events import Events
 from linkspan.engine.filters import Filters
 from linkspan.engine.firewalls import Firewalls
 from linkspan.engine.intent import Intent
-from linkspan.engine.naming import split_link
 from linkspan.engine.planned import planned
 from linkspan.engine.previews import Previews
 from linkspan.engine.sandboxes import Sandboxes
@@ -251,9 +250,8 @@ class Networks:
         if network.id == self._coming:
             raise NotFound(f"network {network.name} not found: it is being created", remedy="try again")
         check_wishes(network, request)
-        for text in request.links:
-            self._intent.container(split_link(text)[0])
-        return msgspec.structs.replace(request, network=network.id)
+        links = tuple(self._intent.settled_link(text) for text in request.links)
+        return msgspec.structs.replace(request, network=network.id, links=links)
 
     def _check_joinable(self, network: Network, container: Container) -> None:
         mode = container.spec.network_mode.kind

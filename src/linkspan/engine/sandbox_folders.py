@@ -20,7 +20,6 @@ from linkspan.engine.naming import SHORT_ID, linked, wanted_resolver
 from linkspan.engine.surroundings import host_resolver, text_of
 from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.names import split_link
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan.gateways import by_priority, gateway_of
 from linkspan.plan.sandbox import namespace_of

@@ -97,3 +97,10 @@ def _check_labels(text: str, what: str, longest: int) -> None:
         )
     if len(text) > longest:
         raise InvalidRequest(f'{what} "{text}" is longer than {longest} bytes')
+
+
+def split_link(text: str) -> tuple[str, str]:
+    """``db:database`` is the container db under the name database; ``db`` alone keeps its name."""
+    name, _, alias = text.partition(":")
+    name = name.removeprefix("/")
+    return name, alias.rpartition("/")[2] or name
