@@ -15,10 +15,10 @@ from contextlib import contextmanager
 import pytest
 
 from container_lab import Client
-from daemons import LINKSPAN, Daemon, eventually
+from daemons import Daemon, Launch, eventually
 from linkspan.model.port import Transport
 from network_lab import elements, inspected, sleeper
-from port_scenes import HOST, LAN, REFUSED, SILENCE, Scene, host_ports
+from port_scenes import HOST, LAN, REFUSED, SILENCE, Scene, bridge_calls, host_ports, scene_of
 
 pytestmark = pytest.mark.scenario
 
@@ -133,10 +133,10 @@ def test_a_port_opens_when_its_address_appears(scene: Scene, client: Client, ver
     assert lab.linkspan("exposure", "--format", "{{.Notes}}").strip() == ""
 
 
-def test_who_creates_a_port_on_an_address_that_is_not_there_is_warned(lab: Daemon) -> None:
-    done = lab.run(LINKSPAN, "run", "-d", "-p", f"{LATER[4]}:8080:80", "busybox", "sleep", "600")
+def test_who_publishes_on_an_address_that_is_not_there_is_warned(lab: Daemon, client: Client) -> None:
+    done = client.run("run", "-d", "-p", f"{LATER[4]}:8080:80", "busybox", "sleep", "600")
     assert done.returncode == 0, done.stderr
-    assert f"does not have the address {LATER[4]}" in done.stderr + lab.log_text
+    assert f"does not have the address {LATER[4]}" in done.stderr
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -282,3 +282,82 @@ def _heard(talker: socket.socket) -> str:
         return talker.recv(200).decode()
     except OSError:
         return ""
+
+
+@pytest.mark.parametrize("calls", ["0", "1"], ids=["br_netfilter off", "br_netfilter on"])
+def test_who_shares_another_network_with_the_server_reaches_its_port_by_the_host(launch: Launch, calls: str) -> None:
+    """The server would answer such a client directly, from an address that it never asked."""
+    lab = launch(prepare=bridge_calls(calls))
+    with scene_of(lab) as scene:
+        for name in ("alpha", "beta"):
+            lab.linkspan("network", "create", "--ipv6", name)
+        sleeper(lab, "front", "--network", "alpha", "-p", "8080:80", "-p", "8080:80/udp")
+        lab.linkspan("network", "connect", "beta", "front")
+        sleeper(lab, "friend", "--network", "beta")
+        sleeper(lab, "both", "--network", "beta")
+        lab.linkspan("network", "connect", "alpha", "both")
+        scene.serve("front", 80, protocols=BOTH)
+        for name in ("friend", "both"):
+            scene.meet_container(name)
+        gateways = [item["Gateway"] for name in ("alpha", "beta") for item in inspected(lab, name)["IPAM"]["Config"]]
+        wrong = {
+            (who, address, protocol): said
+            for address in (*HOST.values(), *gateways)
+            for who in ("friend", "both", "front", None)
+            for protocol in BOTH
+            if not (said := scene.ask(who, address, 8080, protocol)).endswith(" at 80")
+        }
+        assert wrong == {}
+
+
+def test_ports_are_there_again_when_daemon_and_keeper_were_killed_together(scene: Scene) -> None:
+    """What the kernel carries goes on; the reservations and the relay come back with the daemon."""
+    lab = scene.daemon
+    lab.linkspan("network", "create", "--ipv6", "web")
+    sleeper(lab, "dual", "--network", "web", "-p", "8080:80")
+    sleeper(lab, "four", "-p", "8081:80")
+    for name in ("dual", "four"):
+        scene.serve(name, 80)
+    with clients(scene, (HOST[4], 8080), (HOST[6], 8080), (HOST[4], 8081)) as wrong:
+        os.kill(keeper_pid(lab), signal.SIGKILL)
+        lab.kill()
+        time.sleep(0.3)
+        lab.start()
+        eventually(lambda: taken(lab, 8080), "the port is reserved again")
+        eventually(lambda: " at 80" in scene.ask(scene.outside, HOST[6], 8081), "the relay is back")
+    assert wrong == []
+    assert lab.linkspan("port", "dual", "80").split() == ["0.0.0.0:8080", "[::]:8080"]
+
+
+def test_a_program_that_took_a_port_while_nobody_held_it_is_named_in_the_log(scene: Scene) -> None:
+    lab = scene.daemon
+    sleeper(lab, "front", "-p", "8080:80")
+    scene.serve("front", 80)
+    os.kill(keeper_pid(lab), signal.SIGKILL)
+    lab.kill()
+    with lab.namespace.entered():
+        squatter = socket.create_server(("0.0.0.0", 8080))
+    with squatter:
+        lab.start()
+        assert scene.ask(scene.outside, HOST[4], 8080) == f"{LAN[4]} at 80"
+        eventually(lambda: "8080/tcp on 0.0.0.0 is in use by " in lab.log_text, "the holder is named")
+    lab.linkspan("rm", "-f", "front")
+    assert not taken(lab, 8080)
+
+
+def test_connections_that_stand_go_on_while_another_container_publishes(scene: Scene) -> None:
+    lab = scene.daemon
+    sleeper(lab, "front", "-p", "8080:80")
+    with scene.inside("front"):
+        ear = socket.create_server(("0.0.0.0", 80))
+    with scene.inside(scene.outside):
+        talker = socket.create_connection((HOST[4], 8080), timeout=5)
+    with ear, talker:
+        heard, _ = ear.accept()
+        with heard:
+            heard.settimeout(5)
+            for number in range(3):
+                sleeper(lab, f"other{number}", "-p", f"{8090 + number}:80", "-p", f"{8090 + number}:80/udp")
+                lab.linkspan("rm", "-f", f"other{number}")
+                talker.sendall(b"still here")
+                assert heard.recv(100) == b"still here"
