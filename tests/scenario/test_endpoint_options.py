@@ -8,7 +8,18 @@ import pytest
 
 from container_lab import Client
 from daemons import LINKSPAN, Daemon
-from network_lab import address4, addresses_in, inside, links, pings, sleeper
+from network_lab import (
+    address4,
+    addresses_in,
+    endpoint,
+    idle,
+    inside,
+    links,
+    pings,
+    sentence,
+    settled_picture,
+    sleeper,
+)
 
 pytestmark = pytest.mark.scenario
 
@@ -47,6 +58,104 @@ def test_a_name_on_the_host_is_free_when_its_container_has_stopped(web: Daemon) 
     assert "remove that or choose another name" in said
     web.namespace.run("ip", "link", "del", "box-lan0")
     web.linkspan("start", "box")
+
+
+def test_a_chosen_name_on_the_host_is_used_again_right_after_a_stop(web: Daemon) -> None:
+    """moby#17064: scripts on the host (tc, pcap) want a name that does not change with each start."""
+    wish = f"name=web,driver-opt={HOST_INTERFACE}=box-lan0"
+    sleeper(web, "box", "--network", wish)
+    for _ in range(3):
+        web.linkspan("stop", "box")
+        web.linkspan("start", "box")
+        web.linkspan("restart", "-t", "0", "box")
+        assert "box-lan0" in links(web.namespace)
+    for name in ("second", "third"):
+        web.linkspan("rm", "-f", "box")
+        sleeper(web, "box", "--network", wish)
+        assert pings(web, "box", "10.70.0.1"), name
+    web.linkspan("network", "disconnect", "web", "box")
+    web.linkspan("network", "connect", "--driver-opt", f"{HOST_INTERFACE}=box-lan0", "web", "box")
+    assert pings(web, "box", "10.70.0.1")
+
+
+def test_a_name_on_the_host_that_another_container_has_is_refused_naming_it(web: Daemon, client: Client) -> None:
+    """moby#17064, and pain 36: what is taken, by whom, and what to do."""
+    wish = f"name=web,driver-opt={HOST_INTERFACE}=box-lan0"
+    sleeper(web, "first", "--network", wish)
+    idle(web, "second", "--network", wish)
+    before = settled_picture(web)
+    said = sentence(without_last_line(client.refused("start", "second")))
+    assert "box-lan0" in said
+    assert "first" in said
+    # the container itself keeps the error of its start, as Docker's do
+    assert {**settled_picture(web), "containers": ()} == {**before, "containers": ()}
+    client("stop", "first")
+    client("start", "second")
+
+
+def without_last_line(text: str) -> str:
+    """What the clients add after the daemon's sentence when a start fails."""
+    return "\n".join(line for line in text.splitlines() if "failed to start containers" not in line)
+
+
+def test_two_interfaces_of_one_container_cannot_have_one_name(web: Daemon) -> None:
+    web.linkspan("network", "create", "--subnet", "10.71.0.0/24", "other")
+    sleeper(web, "box", "--network", f"name=web,driver-opt={INTERFACE}=lan0")
+    before = settled_picture(web)
+    said = sentence(web.refused("network", "connect", "--driver-opt", f"{INTERFACE}=lan0", "other", "box", status=1))
+    assert "lan0" in said
+    assert settled_picture(web) == before
+    web.linkspan("network", "connect", "--driver-opt", f"{INTERFACE}=eth0", "other", "box")
+    assert endpoint(web, "box", "other")["IPAddress"] in inside(web, "box", "ip", "addr", "show", "dev", "eth0")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("net.ipv4.ip_forward=1", "net.ipv4.ip_forward=1"),
+        ("net.ipv4.conf.eth0.log_martians=1", "net.ipv4.conf.eth0.log_martians=1"),
+        ("kernel.hostname=IFNAME", "kernel.hostname=IFNAME"),
+        ("net.ipv4.conf.IFNAME.log_martians", "net.ipv4.conf.IFNAME.log_martians"),
+        ("net.ipv4.conf.IFNAME.../../log_martians=1", "log_martians=1"),
+        ("net.ipv4.conf.IFNAME.log_martians=banana", "log_martians"),
+        ("net.ipv4.conf.IFNAME.rp_filter=1,net.ipv4.conf.IFNAME.rp_filter=2", "rp_filter is set twice"),
+    ],
+)
+def test_a_bad_setting_of_an_interface_is_refused_and_leaves_nothing(web: Daemon, settings: str, said: str) -> None:
+    sleeper(web, "peer", "--network", "web")
+    web.linkspan("network", "create", "--subnet", "10.71.0.0/24", "other")
+    before = settled_picture(web)
+    words = ("network", "connect", "--driver-opt", f'"{SYSCTLS}={settings}"', "other", "peer")
+    assert said in sentence(web.refused(*words, status=1))
+    assert settled_picture(web) == before
+
+
+def test_a_setting_that_a_comma_cuts_off_is_told_and_not_lost(web: Daemon, client: Client) -> None:
+    """Docker's command line splits ``--driver-opt`` at commas, and its daemon keeps what it does not know."""
+    web.linkspan("network", "create", "--subnet", "10.71.0.0/24", "other")
+    sleeper(web, "box", "--network", "web")
+    settings = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.rp_filter=2"
+    before = settled_picture(web)
+    said = sentence(client.refused("network", "connect", "--driver-opt", f"{SYSCTLS}={settings}", "other", "box"))
+    assert "net.ipv4.conf.IFNAME.rp_filter" in said
+    assert "put quotes around the whole option" in said
+    assert settled_picture(web) == before
+    client("network", "connect", "--driver-opt", f'"{SYSCTLS}={settings}"', "other", "box")
+    assert inside(web, "box", "cat", "/proc/sys/net/ipv4/conf/eth1/rp_filter").strip() == "2"
+
+
+def test_settings_hold_for_one_interface_and_come_back_with_each_start(web: Daemon) -> None:
+    web.linkspan("network", "create", "--subnet", "10.71.0.0/24", "--ipv6", "other")
+    sleeper(web, "box", "--network", "web")
+    settings = (
+        "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.accept_ra=2,net.ipv4.neigh.IFNAME.gc_stale_time=7"
+    )
+    web.linkspan("network", "connect", "--driver-opt", f'"{SYSCTLS}={settings}"', "other", "box")
+    names = ("net.ipv4.conf.eth1.log_martians", "net.ipv6.conf.eth1.accept_ra", "net.ipv4.neigh.eth1.gc_stale_time")
+    for _ in range(2):
+        assert inside(web, "box", "sysctl", "-n", *names).split() == ["1", "2", "7"]
+        assert inside(web, "box", "sysctl", "-n", "net.ipv4.conf.eth0.log_martians").strip() == "0"
+        web.linkspan("restart", "-t", "0", "box")
 
 
 def test_a_setting_that_the_kernel_does_not_have_is_refused_and_nothing_is_left(web: Daemon) -> None:

@@ -212,6 +212,25 @@ def test_icc_off_keeps_raw_frames_apart_too(apart: Daemon) -> None:
             assert arriving(sender, receiver, between(pair[0], pair[1])) == set(), (one, other)
 
 
+@pytest.mark.parametrize("change", [(0, 1), (1, 0)], ids=["on", "off"])
+def test_icc_off_holds_when_br_netfilter_is_switched_by_hand(launch: Launch, change: tuple[int, int]) -> None:
+    """It comes with other programs, at any time; where the firewall keeps containers apart it is switched on again."""
+    before, after = change
+    daemon = launch(prepare=lambda each: bridge_netfilter(each, before))
+    daemon.linkspan("network", "create", *SUBNETS, "--opt", f"{BRIDGE}.enable_icc=false", "apart")
+    for name in ("ann", "ben"):
+        sleeper(daemon, name, "--network", "apart")
+    names = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
+    with Room(daemon, "ann") as ann, Room(daemon, "ben") as ben, serving(ann, 80):
+        own = place(daemon, "ann", "apart")
+        ready(daemon.namespace, *((own[version], 80) for version in FAMILIES))
+        bridge_netfilter(daemon, after)
+        eventually(lambda: daemon.namespace.run("sysctl", "-n", *names).stdout.split() == ["1", "1"], "it is on")
+        assert reached(ben, *((own[version], 80) for version in FAMILIES)) == set()
+        sent = between((mac_of(ben), place(daemon, "ben", "apart")), (mac_of(ann), own))
+        assert arriving(ben, ann, sent) == set()
+
+
 def test_with_icc_on_all_honest_frames_arrive(lab: Daemon) -> None:
     """The counter-proof: the frames of the test before are such as pass where they may."""
     lab.linkspan("network", "create", *SUBNETS, "--opt", "linkspan.anti_spoofing=false", "open")

@@ -32,17 +32,23 @@ ANNOUNCEMENT_INTERVALS = (100, 2000)
 _SYSCTL = re.compile(r"(net(?:\.[A-Za-z0-9_-]+)+\.)(?:IFNAME|ifname)((?:\.[A-Za-z0-9_-]+)+)", re.ASCII)
 """The docker client (28.2) turns what stands in ``--network`` behind ``driver-opt=`` into small letters."""
 _VALUE = re.compile(r"[A-Za-z0-9_.:/ \t-]{1,128}", re.ASCII)
+_CUT_OFF = "net."
+"""Both command lines take commas in ``--driver-opt`` for the end of an option, as Docker's does, unless it is quoted.
+What is behind would be nobody's option, and do nothing."""
+_QUOTED = f"put quotes around the whole option where settings follow a comma: '\"{SYSCTLS}=SETTING,SETTING\"'"
 _LIKE_THIS = "say it like net.ipv4.conf.IFNAME.log_martians=1, with IFNAME for the interface and commas between"
 
 
 def endpoint_options(options: Mapping[str, str]) -> EndpointOptions:
     """The options of one endpoint; an empty value is as good as none.
 
-    InvalidRequest for a bad value and for an unknown key in Docker's namespace or ours (naming near ones). Keys in
-    any other namespace belong to somebody else.
+    InvalidRequest for a bad value, for an unknown key in Docker's namespace or ours (naming near ones), and for a
+    setting that a comma cut off. Keys in any other namespace belong to somebody else.
     """
     for key in options:
         check_known(key, "endpoint option", KEYS)
+        if key.startswith(_CUT_OFF):
+            raise InvalidRequest(f"endpoint option {key} is a setting without {SYSCTLS}", remedy=_QUOTED)
     interval = ANNOUNCEMENT_INTERVAL if options.get(ANNOUNCEMENT_INTERVAL) else ANNOUNCEMENT_INTERVAL_ALSO
     return EndpointOptions(
         interface=_interface(INTERFACE, options),
