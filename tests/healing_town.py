@@ -158,12 +158,12 @@ class Hole:
         assert found, "nothing was told"
         return found
 
-    def repaired(self, *, events: int = 1) -> list[Json]:
-        """Waits for the repair and its events. AssertionError when it took longer than ``SOON``."""
+    def repaired(self, *, events: int = 1, seconds: float = SOON) -> list[Json]:
+        """Waits for the repair and its events. AssertionError when it took longer."""
         self.wait()
         found = self.told(events)
         for each in found:
-            assert each["timeNano"] / 1e9 - self.since < SOON, each
+            assert each["timeNano"] / 1e9 - self.since < seconds, each
         return found
 
 

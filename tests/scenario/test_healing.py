@@ -12,6 +12,7 @@ meanwhile go on. While a link is away TCP sends again, so only datagrams may be 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -20,7 +21,7 @@ from container_lab import raw
 from daemons import Daemon, eventually
 from healing_town import PORT, Hole, Town, causes, drift, objects, running, town
 from load_lab import Conversation
-from network_lab import HOST4, HOST6
+from network_lab import HOST4, HOST6, default_route, inside
 
 pytestmark = pytest.mark.scenario
 
@@ -217,3 +218,55 @@ def test_published_ports_and_names_work_after_everything_was_taken_away_at_once(
         pass
     here.restore_theirs()
     assert here.outside.pings(HOST6)
+
+
+def test_a_container_on_two_networks_gets_both_pairs_back_with_its_default_route_and_names(here: Town) -> None:
+    """Every pair of the host at once: moby#40217 (a manager of interfaces takes what it does not know)."""
+    daemon = here.daemon
+    daemon.linkspan("network", "create", "--subnet", "10.45.0.0/24", "second")
+    daemon.linkspan("network", "connect", "--gw-priority", "5", "second", "three")
+    before = whole(here, "three"), here.everybody()
+    assert default_route(daemon, "three") == ("10.45.0.1", "eth1")
+    inner, outer = here.inner(), here.outer()
+    with running([*inner, *outer[:2]]):
+        listed = json.loads(here.host.run("ip", "-j", "link", "show", "type", "veth").stdout)
+        pairs = [each["ifname"] for each in listed if each["ifname"].startswith("veth")]
+        assert len(pairs) == 4
+        hole = damage(here, "; ".join(f"ip link del {name}" for name in pairs))
+        assert set(objects(hole.repaired(events=4)).values()) == {"missing"}
+        for load in (*inner, *outer[:2]):
+            load.goes_on()
+    assert [load.outside(hole.began, hole.ended) for load in inner[:2]] == [[], []], "without a link none can ask"
+    assert [load.failures for load in (inner[2], *outer[:2])] == [[]] * 3
+    assert (whole(here, "three"), here.everybody()) == before
+    assert default_route(daemon, "three") == ("10.45.0.1", "eth1")
+    found = daemon.linkspan("exec", "three", "nslookup", "one")
+    assert here.one in found
+    daemon.linkspan("network", "disconnect", "second", "three")
+    daemon.linkspan("network", "rm", "second")
+
+
+def whole(here: Town, container: str) -> list[tuple[str, str, int, list[str]]]:
+    """All interfaces of a container: name, MAC, MTU, addresses."""
+    shown = json.loads(inside(here.daemon, container, "ip", "-j", "addr"))
+    return sorted(
+        (each["ifname"], each["address"], each["mtu"], sorted(item["local"] for item in each["addr_info"]))
+        for each in shown
+    )
+
+
+def test_a_foreign_program_that_reloads_its_own_table_makes_no_work_and_no_event(here: Town) -> None:
+    """moby#48657, firewalld#863: a reload of others' rules is none of our business, and costs our users nothing."""
+    loads = [*here.inner(), *here.outer()]
+    with running(loads):
+        hole = Hole(here.daemon)
+        for _ in range(30):
+            here.host.run("nft", "add table inet reloaded; delete table inet reloaded; add table inet reloaded")
+        here.host.run("nft", "delete", "table", "inet", "reloaded")
+        here.host.run("ip", "link", "add", "theirs1", "type", "bridge")
+        here.host.run("ip", "addr", "add", "198.18.0.1/24", "dev", "theirs1")
+        here.host.run("ip", "link", "del", "theirs1")
+        for load in loads:
+            load.goes_on()
+    assert hole.events() == []
+    assert [load.failures for load in loads] == [[]] * 6

@@ -17,13 +17,15 @@ import pytest
 
 from container_lab import raw
 from daemons import Daemon, eventually
-from healing_town import INNER, PORT, Hole, Town, command, drift, objects, running, town
+from healing_town import INNER, PORT, SOON, Hole, Town, command, drift, objects, running, town
 from load_lab import Conversation, Echo, Load, tcp
 from network_lab import HOST4, address4, pings, sleeper
 
 pytestmark = pytest.mark.scenario
 
 
+PORTS_A_SECOND = 100
+"""A bridge that is made again takes its ports back one by one: 2 ms each on an idle machine."""
 DAMAGES = (
     "nft flush ruleset",
     "ip link del BRIDGE",
@@ -166,7 +168,7 @@ def survive(here: Town, count: int) -> None:
         raw(here.daemon, "POST", "/linkspan/repair")
         hole = Hole(here.daemon)
         here.host.run("ip", "link", "del", here.bridge)
-        assert set(objects(hole.repaired())) == {f"bridge {here.bridge}"}
+        assert set(objects(hole.repaired(seconds=SOON + count / PORTS_A_SECOND))) == {f"bridge {here.bridge}"}
         load.goes_on()
         assert load.outside(hole.began, hole.ended) == []
     assert all(pings(here.daemon, "one", address4(here.daemon, f"many{n}", "web")) for n in (0, count // 2, count - 1))
