@@ -52,6 +52,14 @@ def test_a_connection_that_the_keeper_cuts_short_leaves_all_as_it_was(house: Hou
     house.connect("web", container)
 
 
+def test_a_bridge_that_came_with_a_start_is_known_though_the_start_failed(house: House) -> None:
+    container = house.container("box", "bridge", publish=[WEB])
+    house.keeper.fail_at(0)
+    with pytest.raises(KeeperFailure):
+        house.enter(container)
+    house.check()
+
+
 def test_a_start_is_undone_whole_though_the_keeper_stays_away(house: House) -> None:
     before = house.live()
     friend = house.container("friend", "web")

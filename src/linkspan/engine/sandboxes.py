@@ -263,8 +263,6 @@ class Sandboxes:
             if known is None or not known.publications:
                 self._services.forget(shaped)
             raise
-        for network in networks:
-            self._wants.mark_raised(network)
         return shaped
 
     async def _raise(
@@ -274,6 +272,8 @@ class Sandboxes:
         scopes = self.all_scopes(sandbox, endpoints, fresh)
         before = {scope: self._worker.applied(scope) for scope in scopes if scope[0] in ("endpoint", "sandbox")}
         await self._worker.converge(scopes)
+        for endpoint in fresh:
+            self._wants.mark_raised(self._intent.networks[endpoint.network_id])
         try:
             await self._services.bring_up(sandbox, fresh)
         except BaseException:
