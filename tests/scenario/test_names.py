@@ -177,6 +177,20 @@ def test_a_link_names_another_container_for_its_owner_alone(lab: Daemon, program
     assert found(lab, "ann", "shop") == [address4(lab, "web", "one")]
 
 
+@pytest.mark.parametrize("network", ["one", "bridge"])
+def test_a_link_may_say_an_id(lab: Daemon, network: str) -> None:
+    lab.linkspan("network", "create", "one")
+    identity = sleeper(lab, "web", "--network", network)
+    for number, text in enumerate((identity, identity[:12])):
+        sleeper(lab, f"ann{number}", "--network", network, "--link", f"{text}:shop")
+        assert lookup(lab, f"ann{number}", "shop") == address4(lab, "web", network)
+    lab.linkspan("stop", "web")
+    sleeper(lab, "other", "--network", network)
+    lab.linkspan("start", "web")
+    for number in range(2):
+        assert lookup(lab, f"ann{number}", "shop") == address4(lab, "web", network)
+
+
 def test_a_link_of_a_connection_follows_the_rename_of_its_target(lab: Daemon) -> None:
     lab.linkspan("network", "create", "one")
     sleeper(lab, "web", "--network", "one")

@@ -147,6 +147,19 @@ def test_a_network_gives_its_containers_servers_search_domains_and_options(
         assert lines == [f"nameserver {RESOLVER}", f"search {domain}", "options timeout:2 ndots:0"]
 
 
+def test_servers_of_the_daemon_are_for_all_that_name_none(launch: Launch) -> None:
+    words = ("--dns", OUTSIDE4, "--dns-search", "all.test", "--dns-opt", "attempts:3")
+    daemon = launch(*words, prepare=on_names_host(f"nameserver {STUB}"))
+    daemon.linkspan("network", "create", "one")
+    sleeper(daemon, "ann", "--network", "one")
+    sleeper(daemon, "ben")
+    with Outside(daemon) as world, NameServer(world.namespace, OUTSIDE4, "192.0.2.2"):
+        assert found(daemon, "ann", "example.org") == ["192.0.2.2"]
+    for container, server, options in (("ann", RESOLVER, "attempts:3 ndots:0"), ("ben", OUTSIDE4, "attempts:3")):
+        lines = contents(daemon, container, "/etc/resolv.conf").splitlines()
+        assert lines == [f"nameserver {server}", "search all.test", f"options {options}"]
+
+
 def test_the_resolver_is_not_its_own_server(town: Daemon, stub: NameServer) -> None:
     """moby#47716: --dns 127.0.0.11, which asked itself without end."""
     sleeper(town, "ben", "--network", "one", "--dns", RESOLVER)
