@@ -15,7 +15,7 @@ from linkspan.kernel.notices import Notice
 from linkspan.kernel.state import Key
 
 TABLE: Key = ("table", "", "inet", "linkspan")
-WINDOW = 0.5
+WINDOW = 2.0
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_five_fights_are_enough_and_peace_is_believed_later(house: House) -> Non
         assert not loop.is_drifted(network)
         for _ in range(FIGHTS):
             assert await lost(house, loop)
-        await asyncio.sleep(1.5 * WINDOW)
+        await asyncio.sleep(1.2 * WINDOW)
         assert await lost(house, loop), "it was let alone for a while"
         await loop.stop()
 

@@ -43,6 +43,8 @@ WINDOW = 60.0
 """Seconds."""
 RARELY = 2.0
 """Seconds between two looks at others' firewalls: a program that reloads its rules changes them many times."""
+SHARE = 20
+"""Of the kernel thread's time, one part in so many at most goes to reading others' rules: there may be thousands."""
 
 AGAIN = 5.0
 """Seconds between two looks while something is left as it is: it may be put back by others, or be possible by now."""
@@ -77,7 +79,8 @@ class Healing:
         """What was found wrong and left so at the last look, with whose it is."""
         self._others_changed = True
         """Whether others changed their firewall since it was read."""
-        self._others_read = -RARELY
+        self._others_due = 0.0
+        """When it may be read again, by the loop's clock."""
         self._healed = 0.0
         """When the last look began, by the loop's clock."""
         self._stamp = resolver_stamp()
@@ -134,6 +137,7 @@ class Healing:
             self._stamp = resolver_stamp()
             await self._services.servers_changed()
         if not self._woken.is_set():
+            await self._follow_bridge_netfilter()
             if await self._worker.needs_healing() or self._is_time_again():
                 await self._heal({})
             await self._look_at_others()
@@ -153,10 +157,12 @@ class Healing:
             await self._look_at_others()
 
     async def _look_at_others(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._firewalls is not None and self._others_changed and now - self._others_read >= RARELY:
-            self._others_changed, self._others_read = False, now
+        began = asyncio.get_running_loop().time()
+        if self._firewalls is not None and self._others_changed and began >= self._others_due:
+            self._others_changed = False
             await self._firewalls.look()
+            ended = asyncio.get_running_loop().time()
+            self._others_due = ended + max(RARELY, SHARE * (ended - began))
 
     def _is_time_again(self) -> bool:
         return bool(self._left) and asyncio.get_running_loop().time() - self._healed >= AGAIN
@@ -177,6 +183,17 @@ class Healing:
         self._wants.facts = msgspec.structs.replace(before, advertised_links=links, default_mtu=mtu)
         if links != before.advertised_links and self._worker.applied(HOST_SCOPE):
             await self._worker.converge(self._wants.host())
+
+    async def _follow_bridge_netfilter(self) -> None:
+        """Another program switched it on: isolated ports would refuse what it translates between siblings.
+
+        From then on it stays on (``plan.host``), so that containers that shall not meet never do.
+        """
+        if self._wants.facts.bridge_netfilter or not await self._worker.call(probe.bridge_netfilter):
+            return
+        log.info("bridged frames pass the firewall from now on: somebody switched br_netfilter on")
+        self._wants.facts = msgspec.structs.replace(self._wants.facts, bridge_netfilter=True)
+        await self._worker.converge(self._wants.everything())
 
     def _pause(self) -> float:
         """Longer, the more often somebody undoes us."""
