@@ -162,10 +162,24 @@ def test_a_foreign_drop_on_the_way_is_named_with_its_remedy() -> None:
     row = the_one(listed(DUAL, published(), rules=rules))
     assert row.contradiction == (
         "iptables stops tcp port 8080 on its way (table ip filter, chain FORWARD (hook forward): policy drop), "
-        "so nobody outside gets through; to open it: iptables -I FORWARD -o br-a -j ACCEPT"
+        "so nobody outside gets through; "
+        "to open it: iptables -I FORWARD -o br-a -j ACCEPT && iptables -I FORWARD -i br-a -j ACCEPT"
     )
     assert the_one(listed(DUAL, published(ALL6), rules=rules)).contradiction == "", "IPv6 has another table"
     assert the_one(listed(DUAL, published(ip_address("127.0.0.1")), rules=rules)).contradiction == ""
+
+
+def test_a_firewall_that_lets_clients_in_and_no_answers_out_closes_the_port() -> None:
+    """The first packet is not all: without a rule for known connections the client waits for ever."""
+    inwards = accept(({"meta": {"key": "oifname"}}, "br-a"))
+    rules = Ruleset(chains=(msgspec.structs.replace(drop_all("forward"), rules=(inwards,)),))
+    assert the_one(listed(DUAL, published(), rules=rules)).contradiction == (
+        "iptables stops the answers of tcp port 8080 on their way (table ip filter, chain FORWARD (hook forward): "
+        "policy drop), so nobody outside gets through; to open it: iptables -I FORWARD -i br-a -j ACCEPT"
+    )
+    known = accept(({"ct": {"key": "state"}}, ["established", "related"]))
+    rules = Ruleset(chains=(msgspec.structs.replace(drop_all("forward"), rules=(known, inwards)),))
+    assert the_one(listed(DUAL, published(), rules=rules)).contradiction == ""
 
 
 def test_a_port_that_the_host_refuses_is_open_all_the_same_when_it_is_published() -> None:
@@ -174,7 +188,7 @@ def test_a_port_that_the_host_refuses_is_open_all_the_same_when_it_is_published(
     row = the_one(listed(DUAL, published(), rules=Ruleset(chains=(drop_all("input"), ufw))))
     assert row.contradiction.startswith("ufw refuses tcp port 8080 to the host itself (")
     assert row.contradiction.endswith("published ports are forwarded and never come by there, so it is open")
-    dport = {"payload": {"protocol": "tcp", "field": "dport"}}
+    dport: dict[str, object] = {"payload": {"protocol": "tcp", "field": "dport"}}
     opened = msgspec.structs.replace(drop_all("input"), rules=(accept((dport, 8080)),))
     assert the_one(listed(DUAL, published(), rules=Ruleset(chains=(opened, ufw)))).contradiction == ""
 

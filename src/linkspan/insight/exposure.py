@@ -196,10 +196,10 @@ def contradiction(way: Way, rules: Ruleset) -> str:
     dialled = port_text(row, row.host_port)
     at_host = stopped_at_host(way, rules)
     if row.way == "relay":
-        return closed(rules, at_host[0], row, opening=True) if at_host else ""
-    on_the_way = stopped_on_the_way(way, rules)
-    if on_the_way:
-        return closed(rules, on_the_way[0], row, bridge=way.bridge)
+        return closed(rules, at_host, row, opening=True) if at_host else ""
+    on_the_way, answers = stopped_on_the_way(way, rules), stopped_on_the_way_back(way, rules)
+    if on_the_way or answers:
+        return closed(rules, on_the_way, row, bridge=way.bridge, answers=answers)
     if row.way == "nat" and at_host:
         owner = foreign.owner_of(rules, at_host[0])
         return (
@@ -228,6 +228,22 @@ def stopped_on_the_way(way: Way, rules: Ruleset) -> tuple[Stop, ...]:
     return (*early, *stops(rules, forwarded))
 
 
+def stopped_on_the_way_back(way: Way, rules: Ruleset) -> tuple[Stop, ...]:
+    """Where the container's answers certainly end: a chain may let clients in and not know their connections."""
+    row, version = way.row, way.inside.version
+    answer = Packet(
+        hook="forward",
+        version=version,
+        incoming=way.bridge,
+        protocol=row.protocol,
+        port=row.port if row.count < EVERY_PORT else 0,
+        source=way.inside,
+        translated=row.way == "nat",
+        answering=True,
+    )
+    return stops(rules, answer)
+
+
 def stopped_at_host(way: Way, rules: Ruleset) -> tuple[Stop, ...]:
     """Where a connection to the same port of the host itself certainly ends."""
     row = way.row
@@ -235,17 +251,29 @@ def stopped_at_host(way: Way, rules: Ruleset) -> tuple[Stop, ...]:
     return stops(rules, Packet(hook="input", version=version, protocol=row.protocol, port=row.host_port))
 
 
-def closed(rules: Ruleset, stop: Stop, row: Exposure, *, bridge: str = "", opening: bool = False) -> str:
-    """The sentence for a port that a foreign chain closes."""
-    owner = foreign.owner_of(rules, stop)
-    remedy = (
-        foreign.opening(rules, stop, row.protocol, row.host_port)
-        if opening or stop.base.hook == "prerouting"
-        else foreign.lifting(rules, owner, stop.base, bridge, "in")
-    )
+def closed(
+    rules: Ruleset,
+    arriving: Sequence[Stop],
+    row: Exposure,
+    *,
+    bridge: str = "",
+    opening: bool = False,
+    answers: Sequence[Stop] = (),
+) -> str:
+    """The sentence for a port that foreign chains close, to its clients or to the answers."""
+    stop = (*arriving, *answers)[0]
+    lines = [
+        foreign.opening(rules, each, row.protocol, row.host_port)
+        if opening or each.base.hook == "prerouting"
+        else foreign.lifting(rules, foreign.owner_of(rules, each), each.base, bridge, "in")
+        for each in arriving[:1]
+    ]
+    lines += [foreign.lifting(rules, foreign.owner_of(rules, each), each.base, bridge, "out") for each in answers[:1]]
+    stopped = port_text(row, row.host_port) if arriving else f"the answers of {port_text(row, row.host_port)}"
     return (
-        f"{owner} stops {port_text(row, row.host_port)} on its way ({foreign.where(stop.base)}: {stop.what}), "
-        f"so nobody outside gets through; to open it: {remedy}"
+        f"{foreign.owner_of(rules, stop)} stops {stopped} on {'its' if arriving else 'their'} way "
+        f"({foreign.where(stop.base)}: {stop.what}), so nobody outside gets through; "
+        f"to open it: {' && '.join(dict.fromkeys(lines))}"
     )
 
 

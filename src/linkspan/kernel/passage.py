@@ -29,7 +29,7 @@ PROTOCOLS = {"tcp": "tcp", "udp": "udp", "6": "tcp", "17": "udp"}
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """The first packet of a connection. What is empty, 0 or None is not known."""
+    """The first packet of a connection, or of the answers to it. What is empty, 0 or None is not known."""
 
     hook: Hook
     version: int
@@ -38,11 +38,13 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = ""
     """``tcp`` or ``udp``."""
     port: int = 0
-    """The destination's."""
+    """The destination's; the source's when it answers."""
     source: Address | None = None
     destination: Address | None = None
     translated: bool = False
     """Its destination was translated (ct status dnat)."""
+    answering: bool = False
+    """It answers: its connection is established (ct state), and its destination is the client's port."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,11 +209,13 @@ class Walk:
         """An extension of iptables, of which only the name is listed.
 
         One that looks at a connection's state, where nft could not tell which (``foreign.states_in``), is taken for
-        the usual RELATED,ESTABLISHED: ours is new.
+        the usual RELATED,ESTABLISHED: ours is new, or answers.
         """
         if kind == "target":
             return True
-        return False if name in ("conntrack", "state") else True if name == "comment" else None
+        if name in ("conntrack", "state"):
+            return self._packet.answering
+        return True if name == "comment" else None
 
     def _compare(self, left: object, right: object) -> bool | None:
         if not isinstance(left, dict) or len(left) != 1:
@@ -251,7 +255,7 @@ class Walk:
             case "payload", _:
                 return self._payload(str(what.get("protocol")), key, right)
             case "ct", "state":
-                return right == "new"
+                return right == ("established" if packet.answering else "new")
             case "ct", "status":
                 return packet.translated if right == "dnat" else False if right == "snat" else None
             case "fib", "type" if what.get("flags") == ["daddr"] and right == "local":
@@ -263,7 +267,8 @@ class Walk:
         if protocol in ("tcp", "udp", "th"):
             if protocol != "th" and packet.protocol and protocol != packet.protocol:
                 return False
-            if field != "dport" or not packet.port or (protocol != "th" and not packet.protocol):
+            ours = "sport" if packet.answering else "dport"
+            if field != ours or not packet.port or (protocol != "th" and not packet.protocol):
                 return None
             return covers_port(right, packet.port)
         if protocol in ("ip", "ip6"):
