@@ -11,7 +11,19 @@ import pytest
 
 import frames
 from daemons import LINKSPAN, Daemon, Launch, eventually
-from isolation_lab import REFUSED, Room, answers, arriving, ask, bridge_netfilter, mac_of, reached, ready, serving
+from isolation_lab import (
+    REFUSED,
+    Room,
+    answers,
+    arriving,
+    ask,
+    bridge_netfilter,
+    mac_of,
+    reached,
+    ready,
+    said_by_doctor,
+    serving,
+)
 from namespaces import Namespace
 from network_lab import (
     HOST4,
@@ -218,8 +230,8 @@ def test_icc_off_holds_when_br_netfilter_is_switched_by_hand(launch: Launch, cha
     before, after = change
     daemon = launch(prepare=lambda each: bridge_netfilter(each, before))
     daemon.linkspan("network", "create", *SUBNETS, "--opt", f"{BRIDGE}.enable_icc=false", "apart")
-    for name in ("ann", "ben"):
-        sleeper(daemon, name, "--network", "apart")
+    sleeper(daemon, "ann", "--network", "apart", "-p", "8080:80")
+    sleeper(daemon, "ben", "--network", "apart")
     names = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
     with Room(daemon, "ann") as ann, Room(daemon, "ben") as ben, serving(ann, 80):
         own = place(daemon, "ann", "apart")
@@ -229,6 +241,10 @@ def test_icc_off_holds_when_br_netfilter_is_switched_by_hand(launch: Launch, cha
         assert reached(ben, *((own[version], 80) for version in FAMILIES)) == set()
         sent = between((mac_of(ben), place(daemon, "ben", "apart")), (mac_of(ann), own))
         assert arriving(ben, ann, sent) == set()
+        for room in (ben, ann):
+            ready(room, *((GATEWAY[version], 8080) for version in FAMILIES))
+        assert daemon.linkspan("drift").startswith("No drift")
+        assert said_by_doctor(daemon, "frames between containers of one network pass the host's IPv4 and IPv6")
 
 
 def test_with_icc_on_all_honest_frames_arrive(lab: Daemon) -> None:

@@ -189,11 +189,16 @@ class Healing:
 
         From then on it stays on (``plan.host``), so that containers that shall not meet never do.
         """
-        if self._wants.facts.bridge_netfilter or not await self._worker.call(probe.bridge_netfilter):
+        before = self._wants.facts
+        if before.bridge_netfilter or not await self._worker.call(probe.bridge_netfilter):
             return
         log.info("bridged frames pass the firewall from now on: somebody switched br_netfilter on")
         self._wants.facts = msgspec.structs.replace(self._wants.facts, bridge_netfilter=True)
-        await self._worker.converge(self._wants.everything())
+        try:
+            await self._worker.converge(self._wants.everything())
+        except LinkspanError:
+            self._wants.facts = msgspec.structs.replace(self._wants.facts, bridge_netfilter=False)
+            raise
 
     def _pause(self) -> float:
         """Longer, the more often somebody undoes us."""

@@ -83,7 +83,7 @@ def facts(found: Abilities, instance: str, group: int) -> Facts:
         instance=instance,
         group=group,
         big_tcp=not found.big_tcp6,
-        bridge_netfilter=any(sysctls.read(f"net/bridge/bridge-nf-call-{name}") == "1" for name in BRIDGE_CALLS),
+        bridge_netfilter=bridge_netfilter(),
         bridge_filter=not found.bridge_filter,
         ipv6=with_ipv6,
         advertised_links=advertised_links() if with_ipv6 else (),
@@ -253,6 +253,11 @@ def load(aside: Netlink, ruleset: str) -> None:
         nft.run([ruleset])
     finally:
         nft.close()
+
+
+def bridge_netfilter() -> bool:
+    """Whether frames within a bridge pass the firewall, in either family. OSError."""
+    return any(sysctls.read(f"net/bridge/bridge-nf-call-{name}") == "1" for name in BRIDGE_CALLS)
 
 
 def default_mtu() -> int:
