@@ -13,13 +13,14 @@ import pytest
 
 from keeper_lab import bound, echo_server, port_of
 from linkspan.keeper import relay_tcp, relay_udp
+from linkspan.keeper.allowance import Allowance
 from linkspan.keeper.face import Relay
 from linkspan.keeper.relay import Relaying, admission
 
 
 @contextmanager
-def relaying(relay: Relay, *sockets: socket.socket) -> Iterator[None]:
-    running = Relaying(relay, sockets)
+def relaying(relay: Relay, *sockets: socket.socket, allowance: Allowance | None = None) -> Iterator[None]:
+    running = Relaying(relay, sockets, allowance or Allowance(1024))
     try:
         yield
     finally:
@@ -193,7 +194,7 @@ def test_closing_a_relay_resets_its_connections() -> None:
         server = bound(socket.SOCK_STREAM)
         server.listen(1)
         held = bound(socket.SOCK_STREAM)
-        running = Relaying(Relay(target="127.0.0.1", port=port_of(server)), [held])
+        running = Relaying(Relay(target="127.0.0.1", port=port_of(server)), [held], Allowance(1024))
         reader, writer = await asyncio.open_connection(*held.getsockname())
         writer.write(b"hello")
         await asyncio.sleep(0.05)
@@ -335,5 +336,37 @@ def test_quiet_associations_go_and_a_new_one_takes_the_place_of_the_quietest(mon
             assert await exchange(clients[0], b"again", held.getsockname()) == (b"again", "127.0.0.1")
             for client in clients:
                 client.close()
+
+    run(story)
+
+
+def test_relays_together_leave_descriptors_for_names() -> None:
+    async def story() -> None:
+        allowance = Allowance(5)
+        with (
+            echo_server() as target,
+            relaying(Relay(target="127.0.0.1", port=target), held := bound(socket.SOCK_STREAM), allowance=allowance),
+            relaying(Relay(target="127.0.0.1", port=target), other := bound(socket.SOCK_DGRAM), allowance=allowance),
+            relaying(Relay(target="127.0.0.1", port=target), third := bound(socket.SOCK_DGRAM), allowance=allowance),
+        ):
+            clients = [datagram_client() for _ in range(4)]
+            for client in clients[:2]:
+                await exchange(client, b"hello", other.getsockname())
+            assert allowance.left == 3
+            _, writer = await asyncio.open_connection(*held.getsockname())
+            waiting = asyncio.create_task(converse(port_of(held), b"later"))
+            await exchange(clients[2], b"hello", other.getsockname())
+            await asyncio.sleep(0.1)
+            assert (allowance.left, waiting.done()) == (0, False)
+            # Who has none gets none; who has some gives up the quietest of them.
+            clients[3].sendto(b"lost", third.getsockname())
+            assert await exchange(clients[3], b"hello", other.getsockname()) == (b"hello", "127.0.0.1")
+            assert allowance.left == 0
+            writer.close()
+            assert await waiting == b"later"
+            for client in clients:
+                client.close()
+        await asyncio.sleep(0.05)
+        assert allowance.left == 5
 
     run(story)

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
+from linkspan.keeper import allowance
 from linkspan.keeper.face import Relay
 from linkspan.keeper.relay import Relaying
 
@@ -17,6 +18,7 @@ class Holdings:
     """Reserved host ports."""
 
     def __init__(self) -> None:
+        self._allowance = allowance.of_process()
         self._held: dict[str, tuple[list[socket.socket], Relay | None, Relaying | None]] = {}
 
     def hold(self, key: str, descriptors: Sequence[int], relay: Relay | None) -> None:
@@ -25,7 +27,7 @@ class Holdings:
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         relaying = None
         try:
-            relaying = Relaying(relay, sockets)
+            relaying = Relaying(relay, sockets, self._allowance)
         except OSError as error:
             log.error("what is held as %s cannot be relayed to %s: %s", key, relay.target if relay else "nobody", error)
         self._held[key] = (sockets, relay, relaying)

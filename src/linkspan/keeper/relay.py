@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 
+from linkspan.keeper.allowance import Allowance
 from linkspan.keeper.face import Relay
 from linkspan.keeper.relay_tcp import TcpRelay
 from linkspan.keeper.relay_udp import UdpRelay
@@ -17,7 +18,8 @@ class Relaying:
     Without a relay those that listen since an earlier one refuse everybody, who would wait for ever otherwise.
     """
 
-    def __init__(self, relay: Relay | None, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, relay: Relay | None, sockets: Sequence[socket.socket], allowance: Allowance) -> None:
+        self._allowance = allowance
         self._relays: list[TcpRelay | UdpRelay] = []
         try:
             if relay is None:
@@ -31,16 +33,16 @@ class Relaying:
     def _refuse(self, sockets: Sequence[socket.socket]) -> None:
         for held in sockets:
             if held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                self._relays.append(TcpRelay(held, ("", 0), lambda _: False))
+                self._relays.append(TcpRelay(held, ("", 0), lambda _: False, self._allowance))
 
     def _carry(self, relay: Relay, sockets: Sequence[socket.socket]) -> None:
         admitted = admission(relay)
         for place, held in enumerate(sockets):
             target = (relay.target, relay.port + place)
             if held.type == socket.SOCK_STREAM:
-                self._relays.append(TcpRelay(held, target, admitted))
+                self._relays.append(TcpRelay(held, target, admitted, self._allowance))
             else:
-                self._relays.append(UdpRelay(held, target, admitted))
+                self._relays.append(UdpRelay(held, target, admitted, self._allowance))
 
     def close(self) -> None:
         """Ends all that is being carried."""

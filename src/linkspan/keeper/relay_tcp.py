@@ -14,11 +14,15 @@ import socket
 import struct
 from collections.abc import Callable
 
+from linkspan.keeper.allowance import Allowance
+
 BACKLOG = 1024
 MOST_CONNECTIONS = 1024
 """Of one relay. More wait in the backlog."""
 ACCEPTS = 16
 """Connections accepted in one go, so that queries for names come in between."""
+DESCRIPTORS = 2
+"""Of each connection: one to the client and one to the container."""
 CHUNK = 1 << 16
 """Bytes read at once; twice as much waits at most on either side."""
 DIAL_SECONDS = 10.0
@@ -38,7 +42,14 @@ class TcpRelay:
     ``admitted`` judges a client's address. OSError when the socket cannot listen.
     """
 
-    def __init__(self, listener: socket.socket, target: tuple[str, int], admitted: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        target: tuple[str, int],
+        admitted: Callable[[str], bool],
+        allowance: Allowance,
+    ) -> None:
+        self._allowance = allowance
         self._listener = listener
         self._target = target
         self._admitted = admitted
@@ -71,15 +82,19 @@ class TcpRelay:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
+            if not self._allowance.take(DESCRIPTORS):
+                self._pause()
+                return
             try:
                 client, peer = self._listener.accept()
             except OSError as error:
+                self._allowance.give_back(DESCRIPTORS)
                 if error.errno in _EXHAUSTED:
-                    self._loop.remove_reader(self._listener.fileno())
-                    self._rest = self._loop.call_later(PAUSE, self._listen)
+                    self._pause()
                 return
             if not self._admitted(peer[0]):
                 _reset(client)
+                self._allowance.give_back(DESCRIPTORS)
                 continue
             task = self._loop.create_task(self._carry(client))
             self._connections.add(task)
@@ -88,7 +103,12 @@ class TcpRelay:
                 self._loop.remove_reader(self._listener.fileno())
                 return
 
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._rest = self._loop.call_later(PAUSE, self._listen)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
+        self._allowance.give_back(DESCRIPTORS)
         self._connections.discard(task)
         if self._rest is None and len(self._connections) == MOST_CONNECTIONS - 1:
             self._listen()

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from linkspan.keeper.allowance import Allowance
+
 IDLE_SECONDS = 60.0
 """An association without traffic goes after so long (nf_conntrack_udp_timeout_stream is 120, _timeout 30)."""
 MOST_ASSOCIATIONS = 1024
@@ -38,7 +40,14 @@ class UdpRelay:
     ``admitted`` judges a client's address.
     """
 
-    def __init__(self, bound: socket.socket, target: tuple[str, int], admitted: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        bound: socket.socket,
+        target: tuple[str, int],
+        admitted: Callable[[str], bool],
+        allowance: Allowance,
+    ) -> None:
+        self._allowance = allowance
         self._bound = bound
         self._target = target
         self._admitted = admitted
@@ -57,9 +66,8 @@ class UdpRelay:
         self._loop.remove_reader(self._bound.fileno())
         if self._tidying is not None:
             self._tidying.cancel()
-        for association in self._associations.values():
-            association.close()
-        self._associations.clear()
+        while self._associations:
+            self._drop_quietest()
 
     def _read(self) -> None:
         for _ in range(READS):
@@ -80,16 +88,23 @@ class UdpRelay:
         if known is not None:
             self._associations.move_to_end((peer, source))
             return known
-        if len(self._associations) >= MOST_ASSOCIATIONS:
-            self._associations.popitem(last=False)[1].close()
+        if len(self._associations) >= MOST_ASSOCIATIONS or (self._associations and not self._allowance.left):
+            self._drop_quietest()
+        if not self._allowance.take(1):
+            return None
         try:
             opened = _Association(self._bound, self._target, peer, source)
         except OSError:
+            self._allowance.give_back(1)
             return None
         self._associations[peer, source] = opened
         if self._tidying is None:
             self._tidying = self._loop.call_later(IDLE_SECONDS, self._tidy)
         return opened
+
+    def _drop_quietest(self) -> None:
+        self._associations.popitem(last=False)[1].close()
+        self._allowance.give_back(1)
 
     def _tidy(self) -> None:
         """Closes what was quiet for too long, and looks again when the next one may have been."""
@@ -98,6 +113,7 @@ class UdpRelay:
             if now - association.used >= IDLE_SECONDS:
                 del self._associations[key]
                 association.close()
+                self._allowance.give_back(1)
         self._tidying = None
         if self._associations:
             oldest = min(association.used for association in self._associations.values())
