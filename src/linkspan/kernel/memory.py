@@ -28,6 +28,8 @@ class Memory:
         self.changing: Collection[Key] | None = ()
         """The objects that a change on its way may touch; None: any. For any thread."""
         self._scopes: dict[Scope, State] = {}
+        self._subnets: tuple[int, list[IPv4Network | IPv6Network]] = (-1, [])
+        """As they were at that turn."""
 
     def scope(self, scope: Scope) -> State:
         """What holds in a scope; empty for one that does not exist. Not to be changed. For any thread."""
@@ -43,9 +45,16 @@ class Memory:
         return self.scope(scope).get(key) if scope is not None else None
 
     def subnets(self) -> list[IPv4Network | IPv6Network]:
-        """The networks of the addresses that we want on the host's links. For any thread."""
-        wanted = [item for state in list(self.wanted.values()) for item in state.values()]
-        return [item.interface.network for item in wanted if isinstance(item, Address) and item.namespace == HOST]
+        """The networks of the addresses that we want on the host's links. For any thread.
+
+        They are asked for with every route that somebody adds, of which there may be thousands.
+        """
+        turn = self.turn
+        if self._subnets[0] != turn:
+            wanted = [item for state in list(self.wanted.values()) for item in state.values()]
+            addresses = [item for item in wanted if isinstance(item, Address) and item.namespace == HOST]
+            self._subnets = turn, [item.interface.network for item in addresses]
+        return self._subnets[1]
 
     def holding(self, scopes: Iterable[Scope]) -> State:
         """What holds in these scopes."""
