@@ -12,7 +12,6 @@ from engine_house import House
 from linkspan.engine import healing
 from linkspan.engine.healing import FIGHTS, Healing
 from linkspan.kernel import probe
-from linkspan.kernel import probe
 from linkspan.kernel.notices import Notice
 from linkspan.kernel.state import Key
 
@@ -31,7 +30,6 @@ def house(tmp_path: Path) -> Iterator[House]:
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "bridge_netfilter", lambda: False)
     monkeypatch.setattr(healing, "POLL", 0.01)
-    monkeypatch.setattr(probe, "bridge_netfilter", lambda: False)
     monkeypatch.setattr(healing, "WINDOW", WINDOW)
     monkeypatch.setattr(healing, "AGAIN", 0.05)
     monkeypatch.setattr(healing, "PAUSE", 0.0001)
