@@ -120,6 +120,7 @@ def test_ipv6_needs_a_larger_mtu() -> None:
         ("com.docker.network.advertise_addr_nmsgs", "0", "announcements", 0),
         ("com.docker.network.advertise_addr_ms", "100", "announcement_interval", 0.1),
         ("com.docker.network.advertise_addr_ival_ms", "2000", "announcement_interval", 2.0),
+        ("linkspan.big_tcp", "false", "big_tcp", False),
         ("linkspan.anti_spoofing", "false", "anti_spoofing", False),
         ("linkspan.dns", "192.0.2.53, 2001:DB8::53", "dns", ("192.0.2.53", "2001:db8::53")),
         ("linkspan.dns_search", "shop.example.,example", "dns_search", ("shop.example", "example")),

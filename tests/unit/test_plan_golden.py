@@ -11,6 +11,7 @@ import pytest
 import golden
 from linkspan.kernel.state import Facts
 from linkspan.model.sandbox import Sandbox
+from linkspan.plan.bridge import options_of
 from plan_cases import FACTS, Pair, container_sandbox, endpoint, network, published, shown, want
 
 DEFAULT = network("bridge", "172.17.0.0/16", digit="b")
@@ -116,3 +117,9 @@ def test_a_plan_follows_the_facts_of_the_kernel(name: str) -> None:
     facts: Facts = FACTS_CASES[name]
     subject = {"no-ipv6": USER, "br-netfilter-no-inter-container": NO_TALK}.get(name, DUAL)
     golden.check(f"plan/facts-{name}.txt", shown(want([(subject, endpoint(subject))], facts)))
+
+
+def test_a_network_may_do_without_pieces_above_64_kib() -> None:
+    plain = msgspec.structs.replace(DUAL, bridge=msgspec.structs.replace(options_of(DUAL), big_tcp=False))
+    without = want([(plain, endpoint(plain))], msgspec.structs.replace(FACTS, big_tcp=False))
+    assert want([(plain, endpoint(plain))], FACTS) == without

@@ -23,6 +23,7 @@ NETWORK = (
     "com.docker.network.driver.mtu",
     "com.docker.network.host_ipv4",
     "com.docker.network.host_ipv6",
+    "linkspan.big_tcp",
     "linkspan.dns",
     "linkspan.dns_options",
     "linkspan.dns_search",

@@ -91,6 +91,9 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Interfaces of the host from which neighbours may reach published ports at the containers' own addresses."""
     anti_spoofing: bool = True
     """Ports take frames only with the addresses that their endpoints were given."""
+    big_tcp: bool = True
+    """Pieces of TCP above 64 KiB, where the kernel has them: faster between containers; a device of the host with
+    ordinary sizes cuts them by software."""
     announcements: int = 3
     """How many gratuitous ARPs and unsolicited NAs tell of a new endpoint; 0: none (Docker's default is 3)."""
     announcement_interval: float = 1.0

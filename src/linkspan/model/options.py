@@ -42,6 +42,7 @@ INHIBIT_IPV4 = "com.docker.network.bridge.inhibit_ipv4"
 TRUSTED_INTERFACES = "com.docker.network.bridge.trusted_host_interfaces"
 SOURCE4 = "com.docker.network.host_ipv4"
 SOURCE6 = "com.docker.network.host_ipv6"
+BIG_TCP = "linkspan.big_tcp"
 DNS = "linkspan.dns"
 DNS_SEARCH = "linkspan.dns_search"
 DNS_OPTIONS = "linkspan.dns_options"
@@ -50,7 +51,7 @@ _READ = (
     *(BRIDGE_NAME, MTU, MASQUERADE, INTER_CONTAINER, INTERFACE_PREFIX, DEFAULT_BRIDGE),
     *(GATEWAY_MODE4, GATEWAY_MODE6, HOST_BINDING, INHIBIT_IPV4, TRUSTED_INTERFACES, SOURCE4, SOURCE6),
     *(ANNOUNCEMENTS, ANNOUNCEMENT_INTERVAL, ANNOUNCEMENT_INTERVAL_ALSO),
-    *(ANTI_SPOOFING, DNS, DNS_SEARCH, DNS_OPTIONS),
+    *(ANTI_SPOOFING, BIG_TCP, DNS, DNS_SEARCH, DNS_OPTIONS),
 )
 
 _LARGEST_MTU = 65535
@@ -98,6 +99,7 @@ def bridge_options(
         inhibit_ipv4=boolean(INHIBIT_IPV4, options, False),
         trusted_interfaces=_trusted(options.get(TRUSTED_INTERFACES, "")),
         anti_spoofing=boolean(ANTI_SPOOFING, options, True),
+        big_tcp=boolean(BIG_TCP, options, True),
         announcements=number(ANNOUNCEMENTS, options, 3, 0, MOST_ANNOUNCEMENTS),
         announcement_interval=number(interval, options, 1000, *ANNOUNCEMENT_INTERVALS) / 1000,
         dns=tuple(str(_parsed(DNS, part)) for part in _listed(DNS, options)),

@@ -38,7 +38,7 @@ def network(network: Network, facts: Facts) -> Iterator[Object]:
         mtu=options.mtu or facts.default_mtu,
         alias=mark(facts, "network", network.id),
         group=facts.group,
-        gso_max_size=_segment_size(facts),
+        gso_max_size=_segment_size(options, facts),
     )
     yield from _ipv6_switches("", name, network, facts)
     for pool in network.pools:
@@ -69,7 +69,7 @@ def endpoint(network: Network, endpoint: Endpoint, namespace: str, facts: Facts)
         group=facts.group,
         hairpin=facts.bridge_netfilter,
         isolated=not options.inter_container and not facts.bridge_netfilter,
-        gso_max_size=_segment_size(facts),
+        gso_max_size=_segment_size(options, facts),
         peer_namespace=namespace,
         peer_name=link,
         peer_mac=endpoint.mac,
@@ -155,10 +155,12 @@ def _room_for_jumbo(namespace: str, link: str, network: Network, facts: Facts) -
     into, and refuses them when that exceeds the MTU (``ip6_forward``, ``skb_gso_network_seglen``; Linux 5.19 to 6.18).
     Full frames then leave at 20 Mbit/s. So containers that reach out make theirs smaller, in IPv6 alone.
     """
-    mtu = (options_of(network).mtu or facts.default_mtu) - JUMBO_HEADER
-    if network.enable_ipv6 and facts.ipv6 and facts.big_tcp and not network.internal and mtu >= SMALLEST_MTU6:
+    options = options_of(network)
+    mtu = (options.mtu or facts.default_mtu) - JUMBO_HEADER
+    large = _segment_size(options, facts) > ORDINARY_SIZE
+    if network.enable_ipv6 and facts.ipv6 and large and not network.internal and mtu >= SMALLEST_MTU6:
         yield Sysctl(namespace=namespace, link=link, path=f"net/ipv6/conf/{link}/mtu", value=str(mtu))
 
 
-def _segment_size(facts: Facts) -> int:
-    return BIG_TCP_SIZE if facts.big_tcp else ORDINARY_SIZE
+def _segment_size(options: BridgeOptions, facts: Facts) -> int:
+    return BIG_TCP_SIZE if facts.big_tcp and options.big_tcp else ORDINARY_SIZE
