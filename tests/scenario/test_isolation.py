@@ -133,10 +133,10 @@ def test_names_are_not_forwarded_from_an_internal_network(lab: Daemon, outside: 
         nearby = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with server, nearby:
         server.bind((OUTSIDE4, 53))
-        nearby.bind((GATEWAY[4], 53))
+        nearby.bind((HOST4, 53))
         for ear in (server, nearby):
             ear.settimeout(1)
-        servers = ("--dns", GATEWAY[4], "--dns", OUTSIDE4)
+        servers = ("--dns", HOST4, "--dns", OUTSIDE4)
         sleeper(lab, "peer", "--network", "inner")
         sleeper(lab, "eve", "--network", "inner", *servers)
         sleeper(lab, "gus", "--network", "outer", "--dns", OUTSIDE4)
