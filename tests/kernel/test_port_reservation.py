@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_host_ports import FakeHost
-from linkspan.engine.ports import MOST_HELD, Ports, Reserved
+from linkspan.engine.ports import Ports, Reserved
 from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel import holders, sysctls
 from linkspan.kernel.reservation import LinuxSockets, Transport
+from linkspan.model.port import MOST_HELD
 from linkspan.model.publishing import Wish
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("private_netns")]

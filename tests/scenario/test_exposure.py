@@ -10,9 +10,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from container_lab import Client
 from daemons import Daemon, Launch
 from network_lab import Json, endpoint, inspected, sleeper
-from port_scenes import HOST, LAN, SILENCE, Door, Echoes, Scene, bridge_calls, open_doors, scene_of
+from port_lab import REFUSED, SILENCE
+from port_scenes import HOST, LAN, Door, Echoes, Scene, bridge_calls, open_doors, scene_of
 
 pytestmark = pytest.mark.scenario
 
@@ -225,3 +227,12 @@ def test_the_remedy_that_is_named_opens_the_port(firewalled: Scene) -> None:
     firewalled.run("sh", "-ec", remedy)
     assert firewalled.ask(firewalled.outside, HOST[4], 8080) == f"{LAN[4]} at 80"
     assert notes(firewalled)["0.0.0.0:8080"] == ""
+
+
+def test_a_range_too_wide_for_the_relay_that_it_needs_is_told_and_not_listed(scene: Scene, client: Client) -> None:
+    words = ("run", "-d", "--stop-signal", "KILL", "-p", "20000-21024:20000-21024", "busybox", "sleep", "600")
+    done = client.run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "ports 20000-21024/tcp on :: published without a relay" in done.stderr
+    assert set(notes(scene)) == {"0.0.0.0:20000-21024"}
+    assert scene.ask(scene.outside, HOST[6], 20000) == REFUSED

@@ -8,8 +8,8 @@ from container_lab import Client
 from daemons import Launch, eventually
 from linkspan.model.port import Transport
 from network_lab import address4, address6, elements, inspected, sleeper
-from port_lab import KIND
-from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene, bridge_calls, host_ports, scene_of
+from port_lab import KIND, REFUSED, SILENCE
+from port_scenes import HOST, LAN, LOOPBACK, Scene, bridge_calls, host_ports, scene_of
 
 pytestmark = pytest.mark.scenario
 

@@ -10,7 +10,8 @@ from container_lab import Client
 from daemons import Daemon, Launch
 from linkspan.model.port import Transport
 from network_lab import address4, address6, inside, inspected, sentence, sleeper
-from port_scenes import HOST, LAN, LOOPBACK, REFUSED, SILENCE, Scene, bridge_calls, scene_of
+from port_lab import REFUSED, SILENCE
+from port_scenes import HOST, LAN, LOOPBACK, Scene, bridge_calls, scene_of
 
 pytestmark = pytest.mark.scenario
 

@@ -18,7 +18,8 @@ from container_lab import Client
 from daemons import Daemon, Launch, eventually
 from linkspan.model.port import Transport
 from network_lab import elements, inspected, sleeper
-from port_scenes import HOST, LAN, REFUSED, SILENCE, Scene, bridge_calls, host_ports, scene_of
+from port_lab import REFUSED, SILENCE
+from port_scenes import HOST, LAN, Scene, bridge_calls, host_ports, scene_of
 
 pytestmark = pytest.mark.scenario
 

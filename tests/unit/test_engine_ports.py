@@ -7,11 +7,11 @@ from ipaddress import ip_address
 import pytest
 
 from fake_host_ports import FakeHost
-from linkspan.engine.ports import MOST_HELD, Ports, Reserved
+from linkspan.engine.ports import Ports, Reserved
 from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel.holders import Holder
 from linkspan.kernel.reservation import DynamicPorts, port_set
-from linkspan.model.port import Publication, Transport
+from linkspan.model.port import MOST_HELD, Publication, Transport
 from linkspan.model.publishing import ANY4, ANY6, Wish
 
 SOME = DynamicPorts(first=40000, last=40004, reserved=frozenset({40001}))

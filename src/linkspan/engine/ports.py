@@ -20,12 +20,8 @@ from linkspan.errors import Conflict, KernelFailure
 from linkspan.kernel.holders import Holder
 from linkspan.kernel.reservation import HostSockets
 from linkspan.model.address import IPAddress
-from linkspan.model.port import Publication, Transport
+from linkspan.model.port import MOST_HELD, Publication, Transport
 from linkspan.model.publishing import Wish, reservation_key, spelled
-
-MOST_HELD = 1024
-"""Ports of one publication that sockets are kept for. Wider ranges are only compared with the sockets in use."""
-
 
 Holders = Callable[[Transport, IPAddress, int], Sequence[Holder]]
 """Who has sockets that keep this port of this address from others: ``kernel.holders.holders``. OSError."""
@@ -227,7 +223,7 @@ class Ports:
                 if item.count <= MOST_HELD:
                     warnings.append(_unheld(item))
                 if relayed(item):
-                    warnings.append(_unrelayed(item))
+                    warnings.append(unrelayed(item))
         except BaseException:
             for descriptors in bound.values():
                 self._sockets.close(descriptors)
@@ -375,7 +371,8 @@ def _unheld(publication: Publication) -> str:
     )
 
 
-def _unrelayed(publication: Publication) -> str:
+def unrelayed(publication: Publication) -> str:
+    """A warning for a range that is too wide for a relay."""
     where = spelled(publication.protocol, publication.address, publication.host_port, publication.count)
     return (
         f"{where} published without a relay, which needs a reserved socket for each port and takes at most {MOST_HELD} "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.intent import Intent
 from linkspan.engine.naming import Naming, has_names
-from linkspan.engine.ports import Ports, Reserved
+from linkspan.engine.ports import Ports, Reserved, unrelayed
 from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.errors import KeeperFailure, KernelFailure, LinkspanError
 from linkspan.keeper.face import Keeper, Relay
@@ -27,7 +27,7 @@ from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
 from linkspan.model.network import BridgeOptions, Network
-from linkspan.model.port import Publication
+from linkspan.model.port import MOST_HELD, Publication
 from linkspan.model.publishing import Wish, reservation_key, wishes
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import ports as port_plan
@@ -88,8 +88,6 @@ class Services:
         self._background: set[asyncio.Task[None]] = set()
         self._fresh: dict[str, Reserved] = {}
         """By sandbox: what was reserved for it and the keeper does not hold yet."""
-        self._relays: dict[str, Relay | None] = {}
-        """What the keeper was told to do with the sockets that it holds."""
 
     # --- before the kernel is asked ------------------------------------------------------------------------------
 
@@ -131,7 +129,7 @@ class Services:
             names = ", ".join(item.name for item in networks)
             return (f"nothing is published while the container is on no other network than {names}: none reaches out",)
         absent = self._ports.absent(address for item in wanted if not item.routed for address in item.addresses)
-        return (*(item.warning for item in wanted if item.warning), *absent)
+        return (*(item.warning for item in wanted if item.warning), *absent, *_unanswered(wanted, networks))
 
     def _wishes(self, spec: ContainerSpec, image: ImageConfig, networks: Sequence[Network]) -> tuple[Wish, ...]:
         options = {version: _publishing(networks, version) for version in (4, 6)}
@@ -182,12 +180,11 @@ class Services:
             key = reservation_key(sandbox.id, publication)
             relay = _relay_of(publication, pairs)
             sockets = fresh.get(key, ())
-            if not sockets and self._relays.get(key, relay) != relay:
+            if not sockets and self._keeper.relay(key) != relay:
                 # Only now: this is a copy of all that the keeper holds, for whomever.
                 sockets = self._keeper.held().get(key, ())
             if sockets:
                 await self._keeper.hold(key, sockets, relay)
-            self._relays[key] = relay
         self._let_go(sandbox)
 
     async def _serve(self, sandbox: Sandbox) -> None:
@@ -288,11 +285,8 @@ class Services:
             self.forget(sandbox)
 
     async def _release(self, publications: Iterable[Publication], sandbox: Sandbox) -> None:
-        keys = [reservation_key(sandbox.id, item) for item in publications]
-        for key in keys:
-            self._relays.pop(key, None)
         try:
-            await self._keeper.release(keys)
+            await self._keeper.release([reservation_key(sandbox.id, item) for item in publications])
         except KeeperFailure as failure:
             log.error("host ports of container %s may stay taken: %s", sandbox.owner_name, failure)
 
@@ -325,32 +319,34 @@ class Services:
 
     # --- the daemon's own life -----------------------------------------------------------------------------------
 
-    async def restore(self) -> None:
-        """After a restart of the daemon: the keeper learns what changed, and lets go of what nobody wants."""
-        sandboxes = self._intent.sandboxes.values()
+    async def restore(self) -> Mapping[str, tuple[int, ...]]:
+        """After a restart of the daemon: the keeper knows all names and lets go of what nobody wants.
+
+        Returns what it holds, for ``adopt``.
+        """
+        sandboxes = self._intent.sandboxes
         held = self._keeper.held()
-        for zone in self._naming.zones():
+        for zone in tuple(self._naming.zones()):
             await self._keeper.put_zone(zone)
         for stale in self._keeper.zones() - self._intent.networks.keys():
             await self._keeper.drop_zone(stale)
-        wanted = {reservation_key(sandbox.id, item) for sandbox in sandboxes for item in sandbox.publications}
+        wanted = {reservation_key(key, item) for key, sandbox in sandboxes.items() for item in sandbox.publications}
         await self._keeper.release([key for key in held if key not in wanted])
-        for stale in self._keeper.served() - {item.id for item in sandboxes if item.resolver_port}:
+        for stale in self._keeper.served() - {key for key, sandbox in sandboxes.items() if sandbox.resolver_port}:
             await self._keeper.stop_serving(stale)
-        for sandbox in sandboxes:
-            try:
-                await self._adopt(sandbox, held)
-            except LinkspanError as error:
-                self._let_go(sandbox)
-                log.error("%s", error)
+        return held
+
+    async def adopt(self, sandbox: Sandbox, held: Mapping[str, tuple[int, ...]]) -> None:
+        """After ``restore``: what a live sandbox has is as the intent says, as far as that can be."""
+        try:
+            await self._adopt(sandbox, held)
+        except LinkspanError as error:
+            self._let_go(sandbox)
+            log.error("%s", error)
 
     async def _adopt(self, sandbox: Sandbox, held: Mapping[str, tuple[int, ...]]) -> None:
         endpoints = self._intent.endpoints_in(sandbox.id)
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
-        for publication in sandbox.publications:
-            key = reservation_key(sandbox.id, publication)
-            if key in held:
-                self._relays[key] = _relay_of(publication, pairs)
         adopted = self._ports.adopt(
             sandbox.id,
             sandbox.owner_name,
@@ -383,6 +379,7 @@ class Services:
     async def servers_changed(self) -> None:
         """The host's name servers are others now. One sandbox's trouble is its own."""
         for sandbox_id in tuple(self._intent.sandboxes):
+            await asyncio.sleep(0)  # a thousand of them take half a second, in which others have their turn
             sandbox = self._intent.sandboxes.get(sandbox_id)
             if sandbox is None:
                 continue
@@ -414,6 +411,15 @@ def _relay_of(publication: Publication, pairs: Sequence[tuple[Network, Endpoint]
     if target is None:
         return None
     return Relay(target=str(target), port=publication.port, limited=publication.limited, sources=publication.sources)
+
+
+def _unanswered(wanted: Sequence[Wish], networks: Sequence[Network]) -> Iterator[str]:
+    """A warning for each range that nobody answers in IPv6, since the container has none and no relay is so wide."""
+    if _publishing(networks, 6) is None:
+        for wish in wanted:
+            for item in wish.publications(wish.first):
+                if item.address.version == 6 and item.count > MOST_HELD:
+                    yield unrelayed(item)
 
 
 def _publishing(networks: Sequence[Network], version: int) -> BridgeOptions | None:

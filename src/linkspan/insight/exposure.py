@@ -24,7 +24,7 @@ from linkspan.kernel.passage import Packet, Ruleset, Stop, stops
 from linkspan.model.address import IPAddress
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import BridgeOptions, Network
-from linkspan.model.port import Publication, Transport
+from linkspan.model.port import MOST_HELD, Publication, Transport
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import firewall, ports
 
@@ -83,7 +83,10 @@ def ways(sandbox: Sandbox, places: Places, host_addresses: Collection[IPAddress]
 def published(
     sandbox: Sandbox, publication: Publication, places: Places, host_addresses: Collection[IPAddress]
 ) -> Iterator[Way]:
-    """A publication at addresses of the host; nothing where it leads nowhere or opens the container's own port."""
+    """A publication at addresses of the host.
+
+    Nothing where it leads nowhere, opens the container's own port, or has too many ports for the relay that it needs.
+    """
     if not publication.host_port:
         return
     address = publication.address
@@ -92,7 +95,7 @@ def published(
     if found is not None and options_of(found[0]).gateway_mode(address.version) in firewall.TRANSLATED:
         network, inside = found[0], found[2]
         untranslated = address.version == 6 and (address.is_loopback or address.is_link_local)
-    elif relayed is not None:
+    elif relayed is not None and publication.count <= MOST_HELD:
         network, inside, untranslated = network_with(relayed, places), relayed, True
     else:
         return

@@ -10,6 +10,10 @@ from linkspan.model.address import IPAddress, IPNetwork
 
 Transport = Literal["tcp", "udp"]
 
+MOST_HELD = 1024
+"""Ports of one publication that sockets are kept for, and that can be relayed. Wider ranges are only compared with the
+sockets in use."""
+
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """One published port, or a run of them under consecutive numbers; it belongs to a live sandbox.
