@@ -94,6 +94,9 @@ class FakeKeeper:
     def held(self) -> Mapping[str, tuple[int, ...]]:
         return dict(self.sockets)
 
+    def relay(self, key: str) -> Relay | None:
+        return self.relays.get(key)
+
     def served(self) -> frozenset[str]:
         return frozenset(self.clients)
 

@@ -10,6 +10,7 @@ import pytest
 
 from engine_house import House
 from linkspan.errors import KeeperFailure
+from linkspan.keeper.face import Relay
 from linkspan.model.container import Container, PortBinding
 from linkspan.model.endpoint import EndpointRequest
 
@@ -130,3 +131,39 @@ def test_names_of_a_network_that_went_while_nobody_looked_are_forgotten(house: H
     house.keeper.hosts["gone"] = {}
     house.reopen()
     assert "gone" not in house.keeper.zones()
+
+
+def test_who_ends_while_the_daemon_comes_back_leaves_nothing(house: House) -> None:
+    first, second = started(house, "first"), house.container("second", "web")
+    house.enter(second)
+
+    async def story() -> None:
+        resuming = asyncio.create_task(house.networking.resume())
+        await asyncio.sleep(0)
+        await asyncio.gather(house.sandboxes.leave(first.id), house.sandboxes.leave(second.id))
+        await resuming
+
+    house.run(story())
+    house.check()
+    started(house, "next")
+
+
+def test_a_relay_that_a_daemon_did_not_live_to_change_is_changed_by_the_next(house: House) -> None:
+    started(house, "box")
+    wanted = dict(house.keeper.relays)
+    key = next(key for key, relay in wanted.items() if relay is not None)
+    house.keeper.relays[key] = Relay(target="10.5.0.99", port=80)
+    house.reopen()
+    assert house.keeper.relays == wanted
+
+
+def test_the_folder_of_a_sandbox_that_nobody_knows_is_swept_away(house: House) -> None:
+    container = started(house, "box")
+    sandbox = house.intent.sandbox_of(container.id)
+    assert sandbox is not None
+    left = house.files.folder(sandbox).parent / "0123456789ab"
+    left.mkdir()
+    (left / "hosts").touch()
+    house.reopen()
+    assert not left.exists()
+    assert house.files.folder(sandbox).exists()

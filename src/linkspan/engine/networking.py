@@ -84,9 +84,10 @@ class Networking:
 
     async def resume(self) -> None:
         """After the kernel was led to the intent: files, names and ports follow."""
+        self.files.sweep()
         for sandbox in self.intent.sandboxes.values():
             try:
                 self.files.adopt(sandbox)
             except LinkspanError as error:
                 log.error("%s", error)
-        await self.services.restore()
+        await self.sandboxes.adopt()

@@ -56,6 +56,13 @@ class SandboxFolders:
             self._said.pop(folder / name, None)
         shutil.rmtree(folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Removes what a daemon left that ended between two steps: folders of sandboxes that are no more."""
+        known = {self.folder(sandbox) for sandbox in self._intent.sandboxes.values()}
+        for folder in self._folder.glob("*"):
+            if folder not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def write(self, sandbox: Sandbox) -> None:
         """Makes the files say what holds now, in place."""
         folder = self.folder(sandbox)

@@ -217,6 +217,14 @@ class Sandboxes:
         """See ``Claims.restore``."""
         self._claims.restore()
 
+    async def adopt(self) -> None:
+        """After a restart of the daemon: names and ports of those who live on. Some may end just now."""
+        held = await self._services.restore()
+        for sandbox in tuple(self._intent.sandboxes.values()):
+            async with self._locked(sandbox.owner):
+                if sandbox.id in self._intent.sandboxes:
+                    await self._services.adopt(self._intent.sandboxes[sandbox.id], held)
+
     async def _bring_up(self, owner: Container, members: frozenset[str]) -> Sandbox:
         sandbox, endpoints = self.design(owner, members)
         try:

@@ -132,6 +132,10 @@ class KeeperClient:
     def held(self) -> Mapping[str, tuple[int, ...]]:
         return {key: held.sockets for key, held in self._memory.held.items()}
 
+    def relay(self, key: str) -> Relay | None:
+        held = self._memory.held.get(key)
+        return held.relay if held is not None else None
+
     def served(self) -> frozenset[str]:
         return frozenset(self._memory.served)
 

@@ -69,6 +69,10 @@ class Keeper(Protocol):
         """Descriptors by key, as the daemon holds them: after a restart, those that the keeper had."""
         ...
 
+    def relay(self, key: str) -> Relay | None:
+        """What is carried from the sockets under a key; None also when nothing is held under it."""
+        ...
+
     def served(self) -> frozenset[str]:
         """Ids of sandboxes that are being answered."""
         ...
