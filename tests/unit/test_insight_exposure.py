@@ -14,7 +14,7 @@ from linkspan.kernel.passage import Chain, Expression, Rule, Ruleset
 from linkspan.model.address import IPAddress
 from linkspan.model.endpoint import Endpoint, EndpointRequest
 from linkspan.model.network import AddressPool, BridgeOptions, Network
-from linkspan.model.port import Publication
+from linkspan.model.port import MOST_HELD, Publication
 from linkspan.model.sandbox import Sandbox
 
 HOST: tuple[IPAddress, ...] = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
@@ -107,6 +107,8 @@ def test_a_loopback_address_is_reached_by_the_host_alone(address: str, way: str)
 def test_ipv6_to_a_container_without_it_is_relayed() -> None:
     only4 = network("10.9.0.0/24")
     assert the_one(listed(only4, published(ALL6))).way == "relay"
+    assert the_one(listed(only4, published(ALL6, count=MOST_HELD))).way == "relay"
+    assert listed(only4, published(ALL6, count=MOST_HELD + 1)) == [], "no relay is so wide"
     assert listed(network("fd00:9::/64"), published(ALL4)) == [], "nothing carries IPv4 to a container without it"
 
 
