@@ -37,6 +37,8 @@ POLL = 0.4
 """Seconds between looks at what has no notices: our values below /proc/sys, and the host's resolv.conf."""
 PAUSE, LONGEST = 0.02, 2.0
 """Seconds of back-off: doubled with every repair of the same object, to the longest."""
+LONGEST_REFUSED = 10.0
+"""Seconds at most until a kernel that refuses to be read is asked again."""
 FIGHTS = 5
 """Repairs of one object within ``WINDOW`` after which it is given up."""
 WINDOW = 60.0
@@ -120,6 +122,7 @@ class Healing:
         return not drifted.isdisjoint({HOST_SCOPE, ("network", network.id), *scopes})
 
     async def _run(self) -> None:
+        pause = POLL
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), POLL)
@@ -130,7 +133,10 @@ class Healing:
                 # here would never heal again, so all that may have happened is looked at once more.
                 log.error("what happened to the host's network is looked at again: %s", error)
                 self.notice((Notice(kind="overrun", name=""),))
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_REFUSED)
+            else:
+                pause = POLL
 
     async def _look(self) -> None:
         if resolver_stamp() != self._stamp:
