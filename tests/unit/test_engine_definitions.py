@@ -98,6 +98,7 @@ def test_the_sandbox_of_a_removed_owner_can_still_be_joined_by_name(house: House
         (on("web", "host"), InvalidRequest, "cannot attach both"),
         (on("web", "none"), InvalidRequest, "cannot attach both"),
         (on("web", mode="host"), InvalidRequest, "cannot attach both"),
+        (ContainerSpec(image="busybox", links=("owner:db",)), InvalidRequest, "cannot link to owner, as it does not"),
         (ContainerSpec(image="busybox", hostname="a b"), InvalidRequest, 'hostname "a b"'),
         (ContainerSpec(image="busybox", hostname="x" * 65), InvalidRequest, "not valid|longer"),
         (ContainerSpec(image="busybox", domainname="a..b"), InvalidRequest, "domain name"),

@@ -17,7 +17,7 @@ from linkspan.errors import InvalidRequest, NotFound
 from linkspan.model.container import ContainerSpec, Mount, NetworkMode
 from linkspan.model.endpoint import EndpointRequest
 from linkspan.model.image import ImageConfig
-from linkspan.model.names import domain_name, hostname
+from linkspan.model.names import domain_name, hostname, split_link
 
 
 def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) -> ContainerSpec:
@@ -41,7 +41,19 @@ def settled(name: str, spec: ContainerSpec, intent: Intent, networks: Networks) 
         # As with Docker: on a user-defined network a link is a name that this container alone knows there.
         first = msgspec.structs.replace(endpoints[0], links=(*endpoints[0].links, *spec.links))
         return msgspec.structs.replace(spec, links=(), endpoints=(first, *endpoints[1:]))
+    _refuse_links_elsewhere(spec.links, endpoints, intent)
     return msgspec.structs.replace(spec, endpoints=endpoints)
+
+
+def _refuse_links_elsewhere(links: Sequence[str], endpoints: Sequence[EndpointRequest], intent: Intent) -> None:
+    """As Docker does: a name on the default network that leads to another network is of no use."""
+    for link in links if endpoints else ():
+        target = intent.container(split_link(link)[0])
+        if endpoints[0].network not in (item.network for item in target.spec.endpoints):
+            raise InvalidRequest(
+                f"cannot link to {target.name}, as it does not belong to the default network",
+                remedy="put both on a network that you made, where they know each other by name",
+            )
 
 
 def with_volumes(spec: ContainerSpec, image: ImageConfig) -> tuple[Mount, ...]:
