@@ -10,30 +10,26 @@ from linkspan.keeper.allowance import Allowance
 from linkspan.keeper.face import Relay
 from linkspan.keeper.relay_tcp import TcpRelay
 from linkspan.keeper.relay_udp import UdpRelay
+from linkspan.kernel import deafness
 
 
 class Relaying:
     """The relay of one key. OSError when a socket cannot listen; then none of them is read.
 
-    Without a relay those that listen since an earlier one refuse everybody, who would wait for ever otherwise.
+    Without a relay the sockets are deaf: what the firewall does not translate for a moment is sent again.
     """
 
     def __init__(self, relay: Relay | None, sockets: Sequence[socket.socket], allowance: Allowance) -> None:
         self._allowance = allowance
         self._relays: list[TcpRelay | UdpRelay] = []
         try:
-            if relay is None:
-                self._refuse(sockets)
-            else:
+            for held in sockets:
+                listen_to(relay, held)
+            if relay is not None:
                 self._carry(relay, sockets)
         except OSError:
             self.close()
             raise
-
-    def _refuse(self, sockets: Sequence[socket.socket]) -> None:
-        for held in sockets:
-            if held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                self._relays.append(TcpRelay(held, ("", 0), lambda _: False, self._allowance))
 
     def _carry(self, relay: Relay, sockets: Sequence[socket.socket]) -> None:
         admitted = admission(relay)
@@ -49,6 +45,19 @@ class Relaying:
         for each in self._relays:
             each.close()
         self._relays.clear()
+
+
+def listen_to(relay: Relay | None, held: socket.socket) -> None:
+    """Lets a socket hear what is its to carry. OSError.
+
+    All that comes goes to a container without IPv6; to one that has it, only what the kernel does not translate.
+    """
+    if relay is None:
+        deafness.hear_nothing(held)
+    elif held.family == socket.AF_INET6 and ":" in relay.target:
+        deafness.hear_untranslated(held)
+    else:
+        deafness.hear_all(held)
 
 
 def admission(relay: Relay) -> Callable[[str], bool]:

@@ -1,19 +1,13 @@
 """Sockets that keep a port of the host from everybody else, and what the kernel says about ports.
 
-A reservation is a bound socket **without** SO_REUSEADDR and SO_REUSEPORT: every other bind of the port then fails with
-EADDRINUSE, whatever options it sets. A TCP socket that merely binds is not reachable; connections to the port are
-translated before they get here, and what is not translated is refused as on any closed port.
+A UDP reservation is a bound socket **without** SO_REUSEADDR and SO_REUSEPORT: every other bind of the port then fails
+with EADDRINUSE, whatever options it sets.
 
-Two cases need more (inet_csk_get_port in net/ipv4/inet_connection_sock.c):
-
-- Connections in TIME_WAIT keep a plain bind out for a minute after the program that had them is gone. SO_REUSEADDR
-  gets past those of programs that set it too, but a socket that has it is not exclusive, and taking it back is not
-  enough: on Linux 6.1 the port remembers, and others with the option bind and even listen (on 6.18 they do not).
-  listen() makes the port forget, so: bind with it, listen, stop listening, take it back. That also gets past idle
-  sockets with SO_REUSEADDR, which can then no longer listen. Tried on 6.1 and 6.18.
-- A socket that the keeper relays from will listen. It gets SO_REUSEADDR, so that the connections that it leaves in
-  TIME_WAIT can be got past later, and listens at once: a listening socket is exclusive, a bound one with the option
-  is not. Who connects before the relay is there waits in the queue.
+A TCP reservation listens, and is deaf (``deafness``) unless the keeper relays from it. A listening socket is exclusive
+even with SO_REUSEADDR (inet_csk_get_port in net/ipv4/inet_connection_sock.c), and with that option connections in
+TIME_WAIT, which keep a plain bind out for a minute after the program that had them is gone, do not stand in its way;
+nor do idle sockets with it, which can then no longer listen. One that merely binds would answer what the firewall does
+not translate with a reset, also in the moment after somebody flushed it, and end the connections of clients.
 
 Not taken: TCP_REPAIR, which makes bind ignore every conflict, a listening program's too.
 """
@@ -29,7 +23,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from linkspan.kernel import holders, sysctls
+from linkspan.kernel import deafness, holders, sysctls
 
 Transport = Literal["tcp", "udp"]
 
@@ -50,7 +44,10 @@ class HostSockets(Protocol):
     """What choosing host ports needs of the host."""
 
     def bind(self, protocol: Transport, address: IPv4Address | IPv6Address, port: int, *, listening: bool) -> int:
-        """A descriptor that reserves the port; TCP with ``listening`` accepts into its queue. OSError, EADDRINUSE."""
+        """A descriptor that reserves the port; TCP with ``listening`` accepts into its queue. OSError, EADDRINUSE.
+
+        Without, connections that get there wait for an answer in vain.
+        """
         ...
 
     def close(self, descriptors: Iterable[int]) -> None: ...
@@ -67,17 +64,13 @@ class LinuxSockets:
 
     def bind(self, protocol: Transport, address: IPv4Address | IPv6Address, port: int, *, listening: bool) -> int:
         """See ``HostSockets``. An address that the host does not have is taken too: it may come."""
-        listens = listening and protocol == "tcp"
         with _socket(protocol, address) as bound:
-            if listens:
+            if protocol == "tcp":
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                bound.bind((str(address), port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or protocol == "udp" or listens:
-                    raise
-                _bind_past_time_wait(bound, address, port)
-            if listens:
+                if not listening:
+                    deafness.hear_nothing(bound)
+            bound.bind((str(address), port))
+            if protocol == "tcp":
                 bound.listen()
             return bound.detach()
 
@@ -127,12 +120,3 @@ def _socket(protocol: Transport, address: IPv4Address | IPv6Address) -> socket.s
         fresh.close()
         raise
     return fresh
-
-
-def _bind_past_time_wait(bound: socket.socket, address: IPv4Address | IPv6Address, port: int) -> None:
-    """An exclusive bind where only closed connections stand in the way. OSError (EADDRINUSE) where more does."""
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((str(address), port))
-    bound.listen(1)
-    bound.shutdown(socket.SHUT_RDWR)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
