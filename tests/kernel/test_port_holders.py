@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from linkspan.kernel import holders as kernel_holders
 from linkspan.kernel.holders import Holder, ephemeral_range, holders, in_use, port_reserved
 from namespaces import Namespace
 
@@ -162,3 +163,10 @@ def test_nothing_stays_open(here: Namespace) -> None:
     holders("tcp", ALL4, 8080)
     in_use("udp", ALL4, 1, 65535)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_who_is_not_found_in_time_is_not_named(here: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_holders, "PATIENCE", -1.0)
+    with program("tcp", "127.0.0.1", "8080", "listen"):
+        found = one(holders("tcp", LOCAL4, 8080))
+        assert found == Holder(address="127.0.0.1", port=8080, state="listening")

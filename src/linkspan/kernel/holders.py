@@ -14,6 +14,7 @@ import errno
 import os
 import re
 import socket
+import time
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal
@@ -30,6 +31,9 @@ NETLINK_SOCK_DIAG: Final = 4
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 EPHEMERAL = (32768, 60999)
 """The kernel's default of ip_local_port_range (ip-sysctl)."""
+
+PATIENCE = 0.1
+"""Seconds of looking for who has a socket open; who is not found by then is not named."""
 
 _INODE = re.compile(r"socket:\[([0-9]+)\]")
 
@@ -61,8 +65,8 @@ def holders(protocol: str, address: Address, port: int, *, except_pids: Collecti
     """
     with _diagnosing() as asking:
         found = [item for item in _sockets(asking, protocol, port, port) if _overlaps(item, address)]
-    processes = _processes({item.inode for item in found if item.inode})
     ours = {os.getpid(), *except_pids}
+    processes = _processes({item.inode for item in found if item.inode}, first=ours)
     return tuple(
         sorted(
             (
@@ -162,14 +166,20 @@ def _holder(item: Socket, protocol: str, pids: Iterable[int]) -> Holder:
     )
 
 
-def _processes(inodes: Collection[int]) -> dict[int, list[int]]:
-    """Pids by socket, by what each process has open (proc(5), ``/proc/PID/fd``). One that ends meanwhile has none."""
+def _processes(inodes: Collection[int], first: Collection[int]) -> dict[int, list[int]]:
+    """Pids by socket, by what each process has open (proc(5), ``/proc/PID/fd``). One that ends meanwhile has none.
+
+    ``first``, then from the oldest on, until each socket has one, but not for long: a process with a hundred thousand descriptors
+    takes a second, in which the caller's event loop stands still.
+    """
     found: dict[int, list[int]] = {}
-    if not inodes:
-        return found
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
+    wanted, latest = set(inodes), time.monotonic() + PATIENCE
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    for pid in sorted(pids, key=lambda pid: (pid not in first, pid)):
+        if wanted <= found.keys() or time.monotonic() > latest:
+            break
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            for inode in _open_sockets(pid) & set(inodes):
+            for inode in _open_sockets(pid) & wanted:
                 found.setdefault(inode, []).append(pid)
     return found
 
