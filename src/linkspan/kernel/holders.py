@@ -169,8 +169,8 @@ def _holder(item: Socket, protocol: str, pids: Iterable[int]) -> Holder:
 def _processes(inodes: Collection[int], first: Collection[int]) -> dict[int, list[int]]:
     """Pids by socket, by what each process has open (proc(5), ``/proc/PID/fd``). One that ends meanwhile has none.
 
-    ``first``, then from the oldest on, until each socket has one, but not for long: a process with a hundred thousand descriptors
-    takes a second, in which the caller's event loop stands still.
+    ``first``, then from the oldest on, until each socket has one, but not for long: a hundred thousand descriptors
+    take a second, in which the caller's event loop stands still.
     """
     found: dict[int, list[int]] = {}
     wanted, latest = set(inodes), time.monotonic() + PATIENCE
