@@ -263,6 +263,12 @@ def test_settings_without_effect_are_accepted_with_a_warning() -> None:
     )
 
 
+def test_a_port_of_a_container_without_a_network_is_told_to_lead_nowhere() -> None:
+    host = {"NetworkMode": "none", "PortBindings": {"80/tcp": [{}]}}
+    _, warnings = container_spec(convert({"Image": "b", "HostConfig": host}, ContainerCreate))
+    assert warnings == ("nothing is published: the container is on no network",)
+
+
 @pytest.mark.parametrize("option", ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"])
 def test_spellings_of_no_new_privileges(option: str) -> None:
     assert spec_of(HostConfig={"SecurityOpt": [option]}).security.no_new_privileges

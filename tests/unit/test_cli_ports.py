@@ -73,7 +73,7 @@ def test_a_published_port_is_read_as_docker_reads_it(text: str, found: object) -
             "port ranges of unequal length in 8000-8010:80-81: 8000-8010 on the host has 11 ports, "
             "80-81 in the container has 2",
         ),
-        ("8000:80-82", "8000 on the host has 1 ports, 80-82 in the container has 3"),
+        ("8000:80-82", "8000 on the host has 1 port, 80-82 in the container has 3"),
         ("80:0", "invalid containerPort: 0"),
         ("80:http", "invalid containerPort or hostPort: http"),
         ("70000:80", "above 65535"),

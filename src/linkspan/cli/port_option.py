@@ -64,9 +64,10 @@ def _one(text: str) -> list[tuple[str, str, str]]:
     host_first, host_last = _range(host, text)
     if host_last - host_first != last - first:
         if first != last:
+            count = "1 port" if host_first == host_last else f"{host_last - host_first + 1} ports"
             raise ValueError(
-                f"port ranges of unequal length in {text}: {host} on the host has {host_last - host_first + 1} ports,"
-                f" {inside} in the container has {last - first + 1}"
+                f"port ranges of unequal length in {text}: {host} on the host has {count}, "
+                f"{inside} in the container has {last - first + 1}"
             )
         return [(f"{first}/{protocol}", address, f"{host_first}-{host_last}")]
     return [(f"{port}/{protocol}", address, str(host_first + port - first)) for port in range(first, last + 1)]

@@ -91,6 +91,8 @@ def container_spec(create: ContainerCreate) -> tuple[ContainerSpec, tuple[str, .
             warnings.append("limited sources have no effect: no port is published")
     if mode.kind == "host" and (spec.port_bindings or spec.publish_all):
         warnings.append("Published ports are discarded when using host network mode")
+    if mode.kind == "none" and spec.port_bindings:
+        warnings.append("nothing is published: the container is on no network")
     return spec, tuple(warnings)
 
 
