@@ -10,7 +10,7 @@ from typing import Any
 
 from container_lab import raw
 from daemons import LINKSPAN, Daemon
-from load_lab import Echo, Load, name, tcp, udp
+from load_lab import Echo, Load, kept, name, tcp, udp
 from network_lab import FAMILIES, HOST4, HOST6, Outside, address4, address6, inside, sandbox_of, sleeper
 
 Json = Any
@@ -93,11 +93,13 @@ class Town:
         return link, theirs, self.host.run("nft", "list", "table", "inet", "theirs", check=False).stdout
 
     def outer(self) -> list[Load]:
-        """Load from outside to the published port: TCP of both families, and UDP."""
+        """Load from outside to the published port: TCP of both families, also on connections that are kept; UDP."""
         place = self.outside.namespace.path
         return [
             Load(place, tcp(HOST4, PORT), threads=4),
             Load(place, tcp(HOST6, PORT), threads=4),
+            Load(place, kept(HOST4, PORT), threads=1),
+            Load(place, kept(HOST6, PORT), threads=1),
             Load(place, udp(HOST4, PORT)),
         ]
 

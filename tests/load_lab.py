@@ -161,6 +161,24 @@ def tcp(address: str, port: int) -> Ask:
     return ask
 
 
+def kept(address: str, port: int) -> Ask:
+    """Requests on one connection that never pauses; after a failure, on another."""
+    held: list[socket.socket] = []
+
+    def ask() -> None:
+        if not held:
+            held.append(socket.create_connection((address, port), timeout=PATIENCE))
+        try:
+            held[0].sendall(LINE)
+            if held[0].recv(2048) != LINE:
+                raise ConnectionError("broken off")
+        except OSError:
+            held.pop().close()
+            raise
+
+    return ask
+
+
 def udp(address: str, port: int) -> Ask:
     """One datagram there and back, from a new port each time."""
 

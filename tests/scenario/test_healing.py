@@ -5,8 +5,10 @@ podman#5431, netavark#230, netavark#723, netavark#1258, firewalld#863. Pain 26: 
 systemd#21185 (other managers take our devices, addresses and settings).
 
 What is promised under load. Requests between containers and look-ups of names never fail by a flush of the host's
-firewall: nothing of theirs passes it. While our table is away the host does not translate, so a request to a published
-port that falls into the hole may be refused; one before or after it may not, and connections that are silent
+firewall: nothing of theirs passes it. While our table is away the host does not translate. Its own end of a published
+port is deaf then, so that clients send again and are not refused; but an answer that leaves under the container's own
+address may meet a client that resets what it does not know (this one has a route through the host). So a request to a
+published port may be lost when it falls into the hole, none before or after it may, and connections that are silent
 meanwhile go on. While a link is away TCP sends again, so only datagrams may be lost in the hole.
 """
 
@@ -122,7 +124,7 @@ def test_a_firewall_changed_by_hand_comes_back_and_only_requests_to_ports_can_no
             load.goes_on()
         assert talk.goes_on()
     assert [load.failures for load in inner] == [[], [], []]
-    assert [load.outside(hole.began, hole.ended) for load in outer] == [[], [], []]
+    assert [load.outside(hole.began, hole.ended) for load in outer] == [[]] * 5
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -137,8 +139,8 @@ def test_a_link_or_setting_comes_back_and_connections_go_on(here: Town, name: st
         for load in (*inner, *outer):
             load.goes_on()
         assert talk.goes_on()
-    assert [load.failures for load in (*inner, *outer[:2])] == [[]] * 5
-    assert outer[2].outside(hole.began, hole.ended) == []
+    assert [load.failures for load in (*inner, *outer[:-1])] == [[]] * 7
+    assert outer[-1].outside(hole.began, hole.ended) == []
     eventually(lambda: here.everybody() == before, "the containers see what they saw")
     if "link del BRIDGE" in LINKS[name][0]:
         here.restore_theirs()
@@ -154,7 +156,7 @@ def test_a_change_that_stops_nothing_is_led_back_and_nobody_notices(here: Town, 
         told(wanted, hole)
         for load in loads:
             load.goes_on()
-    assert [load.failures for load in loads] == [[]] * 6
+    assert [load.failures for load in loads] == [[]] * 8
 
 
 def test_a_flush_of_the_whole_firewall_is_repaired_and_told_for_each_table_with_its_cause(here: Town) -> None:
@@ -169,7 +171,7 @@ def test_a_flush_of_the_whole_firewall_is_repaired_and_told_for_each_table_with_
     (cause,) = causes(found)
     assert cause.startswith("nft (pid ")
     assert [load.failures for load in inner] == [[], [], []]
-    assert [load.outside(hole.began, hole.ended) for load in outer] == [[], [], []]
+    assert [load.outside(hole.began, hole.ended) for load in outer] == [[]] * 5
     assert here.host.run("nft", "list", "table", "inet", "theirs", check=False).returncode == 1, "theirs is not ours"
     here.restore_theirs()
 
@@ -269,4 +271,4 @@ def test_a_foreign_program_that_reloads_its_own_table_makes_no_work_and_no_event
         for load in loads:
             load.goes_on()
     assert hole.events() == []
-    assert [load.failures for load in loads] == [[]] * 6
+    assert [load.failures for load in loads] == [[]] * 8

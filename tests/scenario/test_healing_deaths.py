@@ -57,7 +57,7 @@ def test_a_killed_daemon_fails_no_request_and_no_look_up(here: Town) -> None:
             for load in loads:
                 load.goes_on(50)
         assert talk.goes_on()
-    assert [load.failures for load in loads] == [[]] * 6
+    assert [load.failures for load in loads] == [[]] * 8
     assert drift(here.daemon) == []
 
 
@@ -72,7 +72,7 @@ def test_a_killed_keeper_fails_no_request_to_a_published_port(here: Town) -> Non
             load.goes_on(100)
         hole.ended = time.monotonic()
         assert talk.goes_on()
-    assert [load.failures for load in requests] == [[]] * 5
+    assert [load.failures for load in requests] == [[]] * 7
     assert inner[2].outside(hole.began, hole.ended) == [], "names are away only while the keeper is"
     assert keeper(here.daemon) != first
 

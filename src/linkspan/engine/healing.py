@@ -108,6 +108,7 @@ class Healing:
         self.given_up.clear()
         self._fights.clear()
         found = await self._worker.heal(everything=True)
+        self._services.translate_anew()
         self._tell(found, {})
         self._note_left(found)
         return found
@@ -148,7 +149,7 @@ class Healing:
                 await self._heal({})
             await self._look_at_others()
             return
-        await asyncio.sleep(self._pause())
+        await asyncio.sleep(self._pause({notice.name for notice in self._notices}))
         self._woken.clear()
         news = list(self._notices)
         self._notices.clear()
@@ -178,6 +179,8 @@ class Healing:
         self._forgive(self._healed)
         found = await self._worker.heal(given_up=frozenset(self.given_up))
         self._tell(found, causes)
+        if any(isinstance(each.object, Table | Element) for each in found):
+            self._services.translate_anew()
         self._count(found)
         self._note_left(found)
 
@@ -206,10 +209,14 @@ class Healing:
             self._wants.facts = msgspec.structs.replace(self._wants.facts, bridge_netfilter=False)
             raise
 
-    def _pause(self) -> float:
-        """Longer, the more often somebody undoes us."""
+    def _pause(self, names: set[str]) -> float:
+        """Longer, the more often somebody undoes us with what is news now; others do not wait for that."""
         now = asyncio.get_running_loop().time()
-        fights = [times for key, times in self._fights.items() if key not in self.given_up]
+        fights = [
+            times
+            for key, times in self._fights.items()
+            if key not in self.given_up and names & {key[-1], " ".join(key[2:4])}
+        ]
         most = max((sum(now - WINDOW < at for at in times) for times in fights), default=0)
         return min(PAUSE * 2.0**most, LONGEST) if most else 0.0
 

@@ -91,3 +91,4 @@ class Networking:
             except LinkspanError as error:
                 log.error("%s", error)
         await self.sandboxes.adopt()
+        self.services.translate_anew()

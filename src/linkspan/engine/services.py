@@ -27,7 +27,7 @@ from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
 from linkspan.model.network import BridgeOptions, Network
-from linkspan.model.port import MOST_HELD, Publication
+from linkspan.model.port import MOST_HELD, Publication, Transport
 from linkspan.model.publishing import Wish, reservation_key, wishes
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import ports as port_plan
@@ -254,12 +254,27 @@ class Services:
 
         One walk through a large table of connections takes 12 ms and more, so nobody waits for it.
         """
+        flows = self._flows(sandbox, endpoints, ("udp",), gone=gone)
+        if flows:
+            self._in_background(self._depths.purge(flows))
+
+    def _flows(
+        self, sandbox: Sandbox, endpoints: Sequence[Endpoint], protocols: Sequence[Transport], *, gone: bool
+    ) -> list[Flows]:
         pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
         flows = []
         for publication in sandbox.publications:
-            if publication.protocol == "udp" and publication.host_port:
+            if publication.protocol in protocols and publication.host_port:
                 found = port_plan.target(publication, pairs)
                 flows.append(Flows(publication, found[2] if found else None, gone))
+        return flows
+
+    def translate_anew(self) -> None:
+        """The firewall was away: what began meanwhile stays untranslated until its connection is forgotten."""
+        flows = []
+        for sandbox in self._intent.sandboxes.values():
+            endpoints = self._intent.endpoints_in(sandbox.id)
+            flows += self._flows(sandbox, endpoints, ("tcp", "udp"), gone=False)
         if flows:
             self._in_background(self._depths.purge(flows))
 
