@@ -12,10 +12,10 @@ ports. How a packet goes:
   itself sends does not come by there. ``[::1]`` and link-local IPv6 cannot be translated: the kernel would not route
   them to a bridge, so a listener answers those.
 * ``forward``: only traffic from or to our bridges is judged at all. Known connections pass. Internal networks keep to
-  themselves (``same``). What was translated goes to its network (``ingress``). Between two interfaces the map ``pair``
-  decides: a bridge to itself, never one bridge to another. Networks that can be reached at their own addresses are in
-  ``direct4`` and ``direct6`` with the chain that judges. What leaves for elsewhere needs its bridge in ``egress``.
-  What comes from elsewhere is dropped.
+  themselves (``same``), also where a listener on the host would carry them out (``enclosed``). What was translated
+  goes to its network (``ingress``). Between two interfaces the map ``pair`` decides: a bridge to itself, never one
+  bridge to another. Networks that can be reached at their own addresses are in ``direct4`` and ``direct6`` with the
+  chain that judges. What leaves for elsewhere needs its bridge in ``egress``. What comes from elsewhere is dropped.
 * ``postrouting``: what leaves a masquerading network for elsewhere gets the host's address, or a fixed one. What comes
   in to a container keeps its source, with three exceptions whose answers would else never pass the host: a container
   that reaches its own network by a published port (``hairpin``), one that shares another network with the container
@@ -84,6 +84,9 @@ set openrange4 { type inet_service . ipv4_addr . inet_proto; flags interval; }
 set openrange6 { type inet_service . ipv6_addr . inet_proto; flags interval; }
 set openfrom4 { type inet_service . ipv4_addr . inet_proto . ipv4_addr; flags interval; }
 set openfrom6 { type inet_service . ipv6_addr . inet_proto . ipv6_addr; flags interval; }
+set anyrelay { type inet_proto . inet_service; }
+set relay { type inet_proto . ipv6_addr . inet_service; }
+set relayrange { type inet_service . ipv6_addr . inet_proto; flags interval; }
 chain raw {
   type filter hook prerouting priority raw; policy accept;
   iifname "lo" accept
@@ -107,11 +110,17 @@ chain output {
   fib daddr type local goto publish
 }
 chain arrive {
+  iifname @internal meta nfproto ipv6 jump enclosed
   th dport . ip daddr . meta l4proto @limited4 th dport . ip daddr . meta l4proto . ip saddr != @allowed4 \
 counter name "strangers" drop
   th dport . ip6 daddr . meta l4proto @limited6 th dport . ip6 daddr . meta l4proto . ip6 saddr != @allowed6 \
 counter name "strangers" drop
   goto publish
+}
+chain enclosed {
+  meta l4proto . th dport @anyrelay counter name "apart" drop
+  meta l4proto . ip6 daddr . th dport @relay counter name "apart" drop
+  th dport . ip6 daddr . meta l4proto @relayrange counter name "apart" drop
 }
 chain publish {
   dnat ip to meta l4proto . ip daddr . th dport map @port4

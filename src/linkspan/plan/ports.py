@@ -34,6 +34,8 @@ def publications(sandbox: Sandbox, endpoints: Places) -> Iterator[Element]:
         return
     wanted: list[Element] = []
     for publication in sandbox.publications:
+        if relay_target(publication, endpoints) is not None:
+            wanted += _enclosure(publication)
         found = target(publication, endpoints)
         if found is None:
             if relayed(publication, endpoints) is not None:
@@ -133,6 +135,24 @@ def _shortcuts(found: Target, endpoints: Places) -> Iterator[Element]:
             on_it = endpoint.ipv4 if pool.subnet.version == 4 else endpoint.ipv6
             if network.id != gateway.id and pool.subnet.version == address.version and on_it is not None:
                 yield firewall.element(f"shortcut{address.version}", str(pool.subnet), str(address))
+
+
+def _enclosure(publication: Publication) -> Iterator[Element]:
+    """Keeps internal networks from a listener of the keeper: it would carry them out of their network.
+
+    What the kernel translates is kept from them where it is forwarded.
+    """
+    protocol, address = PROTOCOLS[publication.protocol], publication.address
+    if address.is_loopback:
+        return
+    if publication.count > 1:
+        everywhere = gateways.EVERYWHERE[6] if publication.wildcard else str(address)
+        ports = _ports(publication.host_port, publication.count)
+        yield firewall.element("relayrange", ports, everywhere, protocol)
+    elif publication.wildcard:
+        yield firewall.element("anyrelay", protocol, str(publication.host_port))
+    else:
+        yield firewall.element("relay", protocol, str(address), str(publication.host_port))
 
 
 def _gate(publication: Publication) -> Iterator[Element]:
