@@ -32,8 +32,16 @@ def elements(*publications: Publication, on: list[Pair]) -> list[Element]:
     return list(ports.publications(container_sandbox(publications=publications), on))
 
 
+RELAYED = ("anyrelay", "relay", "relayrange")
+
+
 def texts(found: list[Element]) -> list[str]:
-    return [" ".join((each.set, *each.item, ":", *each.value)).rstrip(" :") for each in found]
+    """Without what keeps internal networks from the relay: that has a test of its own."""
+    return [text(each) for each in found if each.set not in RELAYED]
+
+
+def text(element: Element) -> str:
+    return " ".join((element.set, *element.item, ":", *element.value)).rstrip(" :")
 
 
 @pytest.mark.parametrize(
@@ -180,3 +188,24 @@ def test_clients_of_the_containers_other_networks_are_known() -> None:
         "anyport6 6 8080 : fd00:7::2 80",
         "shortcut6 fd00:8::/64 fd00:7::2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("publication", "on", "kept"),
+    [
+        (ANY4, DUAL, []),
+        (ANY6, DUAL, ["anyrelay 6 8080"]),
+        (ANY6, FOUR, ["anyrelay 6 8080"]),
+        (published("::1", 8080, 80), FOUR, []),
+        (published("2001:db8::1", 8080, 80), DUAL, []),
+        (published("2001:db8::1", 8080, 80), FOUR, ["relay 6 2001:db8::1 8080"]),
+        (published("2001:db8::1", 8080, 80, 3), FOUR, ["relayrange 8080-8082 2001:db8::1 6"]),
+        (published("::", 8080, 80, 3), FOUR, ["relayrange 8080-8082 ::/0 6"]),
+    ],
+)
+def test_internal_networks_are_kept_from_what_is_relayed(
+    publication: Publication, on: Network, kept: list[str]
+) -> None:
+    found = [each for each in elements(publication, on=places(on)) if each.set in RELAYED]
+    assert [text(each) for each in found] == kept
+    assert not any(each.publishes for each in found), "closed before it is open"
