@@ -357,24 +357,21 @@ def test_a_keeper_that_nobody_can_find_any_more_ends(tmp_path: Path) -> None:
     run(story)
 
 
-def test_a_keeper_that_hangs_is_told_of_and_replaced_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_keeper_that_hangs_is_ended_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        first = KeeperClient(tmp_path, INSTANCE)
-        await first.start()
-        port, pid = await hold(first, "plain"), first.pid
-        await settled(first)
-        monkeypatch.setattr(linkspan.keeper.client, "PATIENCE", 0.3)
-        os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(KeeperFailure, match=rf"the keeper \(process {pid}\) does not answer for"):
-            await first.release(["plain"])
-        await first.close(end=False)
-        monkeypatch.setattr(linkspan.keeper.client, "PATIENCE", 3)
-        async with keeper(tmp_path) as second:
-            assert await asyncio.to_thread(soon, lambda: not is_running(pid))
-            assert second.held() == {}
-            assert is_free(port)
+        async with keeper(tmp_path) as client:
+            going, staying = await hold(client, "going"), await hold(client, "staying")
+            await settled(client)
+            pid = client.pid
+            monkeypatch.setattr(linkspan.keeper.client, "PATIENCE", 0.3)
+            os.kill(pid, signal.SIGSTOP)
+            await client.release(["going"])
+            monkeypatch.setattr(linkspan.keeper.client, "PATIENCE", 10)
+            assert not is_running(pid)
+            await until(pid, client)
+            await settled(client)
+            assert is_free(going)
+            assert not is_free(staying)
 
     run(story)
 

@@ -187,9 +187,13 @@ class KeeperClient:
             self._channel.send(protocol.encode(order), descriptors)
 
     async def _ask(self, question: Callable[[int], protocol.Order]) -> tuple[Figures, ...] | None:
-        """Says something and waits for the answer; a keeper that dies meanwhile answers with None."""
+        """Says something and waits for the answer; a keeper that dies meanwhile answers with None.
+
+        One that hangs is ended, so that the next one can go on: what it held is held here too.
+        """
         if self._channel is None:
             return None
+        pid = self.pid
         number = next(self._numbers)
         answer: asyncio.Future[tuple[Figures, ...] | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -198,10 +202,9 @@ class KeeperClient:
             async with asyncio.timeout(PATIENCE):
                 return await answer
         except TimeoutError:
-            raise KeeperFailure(
-                f"the keeper (process {self.pid}) does not answer for {PATIENCE:.0f} seconds",
-                remedy="end it with SIGKILL; another one takes over at once",
-            ) from None
+            log.error("the keeper (process %d) does not answer for %.0f seconds and is killed", pid, PATIENCE)
+            await starting.kill(pid, PATIENCE)
+            return None
         finally:
             self._waiting.pop(number, None)
 
