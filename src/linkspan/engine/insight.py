@@ -73,11 +73,14 @@ class Insights:
         return tuple(item for item in found if not name or item.container == name)
 
     async def drift(self) -> DriftReport:
-        """Compares what is wanted with what is there, and changes nothing. KernelFailure."""
+        """Compares what is wanted with what is there, and changes nothing. KernelFailure.
+
+        What went with something else is not told: a table stands for its elements, a bridge for its addresses.
+        """
         found = await self._worker.audit()
         rules = await self._worker.call(read_rules)
         obstacles = foreign.obstacles(rules, [options_of(item).bridge_name for item in self._firewalls.outgoing()])
-        return DriftReport(entries=tuple(map(self._entry, found)), foreign=foreign_rules(obstacles))
+        return DriftReport(entries=tuple(self._entry(each) for each in found if not each.implied), foreign=foreign_rules(obstacles))
 
     async def repair(self) -> Repaired:
         """Leads everything back, inside sandboxes too, and what was given up. KernelFailure."""
