@@ -80,7 +80,9 @@ class Insights:
         found = await self._worker.audit()
         rules = await self._worker.call(read_rules)
         obstacles = foreign.obstacles(rules, [options_of(item).bridge_name for item in self._firewalls.outgoing()])
-        return DriftReport(entries=tuple(self._entry(each) for each in found if not each.implied), foreign=foreign_rules(obstacles))
+        return DriftReport(
+            entries=tuple(self._entry(each) for each in found if not each.implied), foreign=foreign_rules(obstacles)
+        )
 
     async def repair(self) -> Repaired:
         """Leads everything back, inside sandboxes too, and what was given up. KernelFailure."""
