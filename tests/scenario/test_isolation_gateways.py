@@ -290,6 +290,7 @@ def test_an_automatic_ula_works_without_a_word_about_subnets(lab: Daemon, outsid
             assert ask(web, WORLD[version], PORT) == f"{HOST[version]} at {PORT}"
 
 
+@pytest.mark.newer_docker
 def test_the_holder_of_an_address_is_named_when_it_is_asked_for_twice(lab: Daemon, client: Client) -> None:
     """Pain 36, hiero#1395, moby#10749, moby#31389: "Address already in use" said neither what nor by whom."""
     lab.linkspan("network", "create", "--subnet", "10.77.0.0/24", "--ipv6", "--subnet", "fd77::/64", "street")

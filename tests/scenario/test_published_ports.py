@@ -33,6 +33,7 @@ def words(*ports: str) -> tuple[str, ...]:
     return tuple(word for port in ports for word in ("-p", port))
 
 
+@pytest.mark.newer_docker
 def test_every_form_of_publishing_means_what_it_means_to_docker(client: Client, scene: Scene) -> None:
     client("network", "create", "--ipv6", "web")
     client.sleeper("front", "--network", "web", *words(*FORMS))
@@ -108,6 +109,7 @@ def test_one_port_of_a_host_range_that_is_free_is_taken(client: Client, scene: S
     assert "8100-8102/tcp" in said
 
 
+@pytest.mark.newer_docker
 def test_ten_thousand_ports_are_one_element_and_no_process(client: Client, scene: Scene) -> None:
     """moby#11185, moby#16284, moby#34328: a process, or megabytes, for each port."""
     client.sleeper("small")
@@ -220,6 +222,7 @@ def test_the_daemon_s_address_is_for_ports_that_name_none(launch: Launch) -> Non
         assert scene.ask(scene.outside, HOST[4], 8081) == f"{LAN[4]} at 80"
 
 
+@pytest.mark.newer_docker
 def test_settings_of_a_published_port_read_as_docker_writes_them(client: Client, scene: Scene) -> None:
     client.sleeper("front", *words("127.0.0.1:8080:80", "8081"), "--expose", "70")
     shown = client.inspect("front")
