@@ -191,7 +191,7 @@ def sentence(text: str) -> str:
     ]
     assert len(lines) == 1, f"not one sentence:\n{text}"
     said = re.sub(r"^(docker: |linkspan: )?(Error response from daemon: )?", "", lines[0])
-    if "See 'docker " in text:
+    if "See 'docker " in text or lines[0].startswith("docker: "):
         said = said.removesuffix(".")  # Debian 12's client ends the sentence by itself
     assert said, "it says nothing"
     assert not said.endswith("."), said

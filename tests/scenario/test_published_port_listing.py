@@ -14,6 +14,7 @@ pytestmark = pytest.mark.scenario
 SLEEP = ("busybox", "sleep", "600")
 
 
+@pytest.mark.newer_docker
 def test_both_clients_show_what_became_of_each_port(client: Client) -> None:
     client("network", "create", "--ipv6", "web")
     ports = ("-p", "8080:80", "-p", "127.0.0.1:5353:53/udp", "-p", "9000-9003:9000-9003", "-p", "[::1]:81:81")
