@@ -13,7 +13,8 @@ from ipaddress import ip_address
 import pytest
 
 from linkspan.kernel import holders as kernel_holders
-from linkspan.kernel.holders import Holder, ephemeral_range, holders, in_use, port_reserved
+from linkspan.kernel.holders import Holder, ephemeral_range, holders, in_use
+from linkspan.kernel.reservation import LinuxSockets
 from namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -151,9 +152,11 @@ def test_ports_in_use_are_told_for_a_large_range_in_order(here: Namespace) -> No
 
 def test_reserved_ports_and_the_range_for_clients_are_read(here: Namespace) -> None:
     assert ephemeral_range() == (32768, 60999)
-    assert not port_reserved(8080)
+    assert 8080 not in LinuxSockets().dynamic_ports().reserved
     here.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=8080,9000-9010")
-    assert [port for port in (8079, 8080, 8081, 8999, 9000, 9010, 9011) if port_reserved(port)] == [8080, 9000, 9010]
+    assert [
+        port for port in (8079, 8080, 8081, 8999, 9000, 9010, 9011) if port in LinuxSockets().dynamic_ports().reserved
+    ] == [8080, 9000, 9010]
     here.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 50000")
     assert ephemeral_range() == (40000, 50000)
 

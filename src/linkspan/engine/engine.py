@@ -126,7 +126,7 @@ class Engine:
             self._store.instance,
             networking.firewalls.warnings,
         )
-        self.insight = Insights(networking, self._healing, self._kernel.mark, abilities, self._repin)
+        self.insight = Insights(networking, self._healing, self._kernel, abilities, self._repin)
         for warning in warnings:
             log.warning("%s", warning)
         self._observer = Observer(self._kernel.mark, self._worker.memory, self._worker.thread_id, self._healing.notice)

@@ -15,10 +15,10 @@ from linkspan.insight.commands import Member, network_commands
 from linkspan.insight.exposure import exposures
 from linkspan.insight.firewalls import foreign_rules
 from linkspan.insight.views import DriftEntry, DriftReport, Exposure, Finding, NetworkCommands, Repaired
-from linkspan.kernel import addresses, drops, foreign, probe
+from linkspan.kernel import addresses, foreign, probe
 from linkspan.kernel.healing import Deviation
-from linkspan.kernel.links import Mark
-from linkspan.kernel.nft import Nft, NftError
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.kernel.nft import NftError
 from linkspan.kernel.probe import Abilities
 from linkspan.kernel.render import commands, describe
 from linkspan.kernel.state import Scope
@@ -45,7 +45,7 @@ class Insights:
         self,
         networking: Networking,
         healing: Healing,
-        mark: Mark,
+        kernel: LinuxKernel,
         abilities: Abilities,
         repin: Callable[[], None],
     ) -> None:
@@ -55,7 +55,7 @@ class Insights:
         self._wants = networking.wants
         self._worker = networking.worker
         self._healing = healing
-        self._mark = mark
+        self._kernel = kernel
         self._abilities = abilities
         self._repin = repin
 
@@ -99,7 +99,10 @@ class Insights:
     async def diagnose(self) -> tuple[Finding, ...]:
         """All checks of ``doctor``."""
         seen = await self._examine()
-        refused = await self._worker.call(_refused)
+        try:
+            refused = await self._worker.call(self._kernel.drops)
+        except NftError as error:
+            raise KernelFailure(f"the counters of the firewall cannot be read: {error}") from error
         return (*doctor.diagnose(seen), *self._refusals(refused))
 
     def network_commands(self, reference: str) -> tuple[NetworkCommands, ...]:
@@ -108,7 +111,7 @@ class Insights:
         members = []
         for endpoint in self._intent.endpoints_on(network.id):
             sandbox = self._intent.sandboxes[endpoint.sandbox_id]
-            places = [(self._intent.networks[item.network_id], item) for item in self._intent.endpoints_in(sandbox.id)]
+            places = self._intent.placed(self._intent.endpoints_in(sandbox.id))
             members.append(Member(name=sandbox.owner_name, sandbox=sandbox, places=tuple(places)))
         return network_commands(network, members, self._wants.facts)
 
@@ -163,7 +166,7 @@ class Insights:
         settings = await self._worker.call(probe.settings)
         managers = await asyncio.to_thread(examination.managers)
         uplink = await self._worker.call(probe.default_mtu)
-        routes = await self._worker.call(probe.on_link_routes, self._mark)
+        routes = await self._worker.call(probe.on_link_routes, self._kernel.mark)
         return doctor.Examination(
             missing=probe.missing(self._abilities),
             obstacles=foreign.obstacles(rules, [options_of(item).bridge_name for item in outgoing]),
@@ -212,16 +215,6 @@ class Insights:
             )
         if not found:
             yield Finding(check="anti-spoofing", level="ok", text="no frames with foreign addresses were dropped")
-
-
-def _refused() -> dict[str, dict[str, int]]:
-    nft = Nft()
-    try:
-        return drops.drops(nft)
-    except NftError as error:
-        raise KernelFailure(f"the counters of the firewall cannot be read: {error}") from error
-    finally:
-        nft.close()
 
 
 def _difference(each: Deviation) -> str:

@@ -131,6 +131,10 @@ class Intent:
         found = [self.endpoints[item] for item in self._inside.of(sandbox_id)]
         return sorted(found, key=lambda item: (len(item.interface), item.interface))
 
+    def placed(self, endpoints: Iterable[Endpoint]) -> list[tuple[Network, Endpoint]]:
+        """Endpoints with the network that each is on, as plans take them."""
+        return [(self.networks[item.network_id], item) for item in endpoints]
+
     def endpoints_on(self, network_id: str) -> list[Endpoint]:
         """The live endpoints of a network."""
         return [self.endpoints[item] for item in self._around.of(network_id)]

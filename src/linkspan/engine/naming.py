@@ -69,7 +69,7 @@ class Naming:
 
     def client(self, sandbox: Sandbox) -> Client:
         """A sandbox as the resolver should see it."""
-        pairs = [(self._intent.networks[item.network_id], item) for item in self._intent.endpoints_in(sandbox.id)]
+        pairs = self._intent.placed(self._intent.endpoints_in(sandbox.id))
         ordered = by_priority(pairs)
         owner = self._intent.containers.get(sandbox.owner)
         bridges = [network.bridge for network, _ in ordered]

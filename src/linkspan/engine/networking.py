@@ -57,9 +57,7 @@ class Networking:
         self.naming = Naming(config, self.intent)
         self.claims = Claims(self.intent, self.book)
         self.services = Services(config, self.intent, self.naming, ports, keeper, self.files, depths, facts)
-        self.sandboxes = Sandboxes(
-            config, self.intent, self.claims, self.wants, worker, self.events, self.files, self.services
-        )
+        self.sandboxes = Sandboxes(self.intent, self.claims, self.wants, worker, self.events, self.files, self.services)
         self.previews = Previews(self.intent, self.claims, self.wants, self.sandboxes, self.services)
         self.networks = Networks(
             config,

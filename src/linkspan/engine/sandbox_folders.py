@@ -137,7 +137,7 @@ class SandboxFolders:
 
     def _resolver(self, sandbox: Sandbox, spec: ContainerSpec | None) -> str:
         endpoints = self._intent.endpoints_in(sandbox.id)
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         wanted = wanted_resolver(spec, [network.bridge for network, _ in by_priority(pairs)], self._config)
         if sandbox.resolver_port:
             return files.own_resolver_text(host_resolver(), wanted, NAMES_SERVER)
@@ -147,7 +147,7 @@ class SandboxFolders:
         return files.resolver_text(host_resolver(behind_stub=True), wanted, versions)
 
     def _gateways(self, endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         for network, _ in by_priority(pairs):
             found = [gateway for version in (4, 6) if (gateway := gateway_of(network, version))]
             if found:

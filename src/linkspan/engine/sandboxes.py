@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from linkspan.engine.claims import Claims
-from linkspan.engine.config import DaemonConfig
 from linkspan.engine.events import Events
 from linkspan.engine.intent import Intent, Record
 from linkspan.engine.sandbox_folders import SandboxFolders
@@ -38,7 +37,6 @@ class Sandboxes:
 
     def __init__(
         self,
-        config: DaemonConfig,
         intent: Intent,
         claims: Claims,
         wants: Wants,
@@ -47,7 +45,6 @@ class Sandboxes:
         files: SandboxFolders,
         services: Services,
     ) -> None:
-        self._config = config
         self._events = events
         self._intent = intent
         self._claims = claims

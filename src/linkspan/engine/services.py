@@ -106,7 +106,7 @@ class Services:
 
     def _reserved(self, owner: Container, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Publication, ...]:
         """Reserves what the definition publishes; nothing where no network of the sandbox reaches out."""
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         image = self._intent.image_configs.get(owner.id, ImageConfig())
         wanted = self._wishes(owner.spec, image, [network for network, _ in by_priority(pairs)])
         if not wanted:
@@ -161,6 +161,11 @@ class Services:
     async def bring_up(self, sandbox: Sandbox, fresh: Sequence[Endpoint]) -> None:
         """Ports, resolver and names as the intent has them; the ``fresh`` endpoints are announced."""
         endpoints = self._intent.endpoints_in(sandbox.id)
+        await self._tell_keeper(sandbox, endpoints, fresh)
+        self._announce(sandbox, fresh)
+        self._purge(sandbox, endpoints, gone=False)
+
+    async def _tell_keeper(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], fresh: Sequence[Endpoint]) -> None:
         await self._hold(sandbox, endpoints)
         if sandbox.resolver_port:
             await self._serve(sandbox)
@@ -168,12 +173,10 @@ class Services:
         if hosts:
             await self._keeper.put_hosts(hosts)
         await self._tell_linked(sandbox)
-        self._announce(sandbox, fresh)
-        self._purge(sandbox, endpoints, gone=False)
 
     async def _hold(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         """The keeper holds the host ports; what it relays goes to where the endpoints are now."""
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         reserved = self._fresh.get(sandbox.id)
         fresh = reserved.sockets if reserved else {}
         for publication in sandbox.publications:
@@ -218,10 +221,14 @@ class Services:
                 continue
             try:
                 self._files.write(other)
-                if other.resolver_port and other.id in self._keeper.served():
-                    await self._keeper.put_client(self._naming.client(other))
+                await self._put_client(other)
             except LinkspanError as error:
                 log.error("container %s does not learn what others are called now: %s", other.owner_name, error)
+
+    async def _put_client(self, sandbox: Sandbox) -> None:
+        """What the resolver of a sandbox knows of it; nothing where it has none."""
+        if sandbox.resolver_port and sandbox.id in self._keeper.served():
+            await self._keeper.put_client(self._naming.client(sandbox))
 
     def _announce(self, sandbox: Sandbox, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -261,7 +268,7 @@ class Services:
     def _flows(
         self, sandbox: Sandbox, endpoints: Sequence[Endpoint], protocols: Sequence[Transport], *, gone: bool
     ) -> list[Flows]:
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         flows = []
         for publication in sandbox.publications:
             if publication.protocol in protocols and publication.host_port:
@@ -361,7 +368,7 @@ class Services:
 
     async def _adopt(self, sandbox: Sandbox, held: Mapping[str, tuple[int, ...]]) -> None:
         endpoints = self._intent.endpoints_in(sandbox.id)
-        pairs = [(self._intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self._intent.placed(endpoints)
         adopted = self._ports.adopt(
             sandbox.id,
             sandbox.owner_name,
@@ -371,14 +378,13 @@ class Services:
         )
         self._fresh[sandbox.id] = adopted
         _warn(sandbox.owner_name, adopted.warnings)
-        await self.bring_up(sandbox, ())
+        await self._tell_keeper(sandbox, endpoints, ())
 
     async def renamed(self, sandbox: Sandbox, before: str) -> None:
         """Its owner has another name now."""
         self._ports.rename(sandbox.id, sandbox.owner_name)
         await self._keeper.put_hosts(self._naming.hosts(sandbox, self._intent.endpoints_in(sandbox.id)))
-        if sandbox.resolver_port and sandbox.id in self._keeper.served():
-            await self._keeper.put_client(self._naming.client(sandbox))
+        await self._put_client(sandbox)
         await self._tell_linked(sandbox)
         await self._tell(self._naming.linking_to(before))
 
@@ -400,8 +406,7 @@ class Services:
                 continue
             try:
                 self._files.write(sandbox)
-                if sandbox.resolver_port and sandbox.id in self._keeper.served():
-                    await self._keeper.put_client(self._naming.client(sandbox))
+                await self._put_client(sandbox)
             except LinkspanError as error:
                 log.error("container %s does not follow the host's name servers: %s", sandbox.owner_name, error)
 

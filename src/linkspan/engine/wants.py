@@ -75,7 +75,7 @@ class Wants:
 
     def sandbox(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> dict[Scope, State]:
         """The scope of the sandbox itself: namespace and default routes."""
-        pairs = [(self.intent.networks[item.network_id], item) for item in endpoints]
+        pairs = self.intent.placed(endpoints)
         return {("sandbox", sandbox.id): state_of(sandbox_plan.sandbox(sandbox, pairs))}
 
     def everything(self) -> dict[Scope, State]:

@@ -23,10 +23,11 @@ from linkspan.kernel import foreign
 from linkspan.kernel.passage import Packet, Ruleset, Stop, stops
 from linkspan.model.address import IPAddress
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.network import BridgeOptions, Network
+from linkspan.model.network import Network
 from linkspan.model.port import MOST_HELD, Publication, Transport
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import firewall, ports
+from linkspan.plan.bridge import options_of
 
 Places = Sequence[tuple[Network, Endpoint]]
 Reach = Literal["everywhere", "host", "sources"]
@@ -182,13 +183,6 @@ def who(publication: Publication) -> tuple[Reach, tuple[str, ...]]:
 def network_with(address: IPAddress, places: Places) -> Network:
     """The network on which the sandbox has this address. It has it: ``places`` gave it."""
     return next(network for network, endpoint in places if address in (endpoint.ipv4, endpoint.ipv6))
-
-
-def options_of(network: Network) -> BridgeOptions:
-    """A bridge network's options; others give no gateway, so no port leads there. ValueError."""
-    if network.bridge is None:
-        raise ValueError(f"network {network.name} is not a bridge network")
-    return network.bridge
 
 
 def contradiction(way: Way, rules: Ruleset) -> str:

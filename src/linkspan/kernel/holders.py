@@ -93,16 +93,6 @@ def in_use(protocol: str, address: Address, first: int, last: int) -> tuple[int,
     return tuple(sorted({item.port for item in found if _condition(item, protocol) in ("listening", "bound")}))
 
 
-def port_reserved(port: int) -> bool:
-    """Whether the administrator keeps this port from automatic choice (ip_local_reserved_ports). OSError."""
-    listed = sysctls.read("net/ipv4/ip_local_reserved_ports") or ""
-    for part in filter(None, listed.split(",")):
-        first, _, last = part.partition("-")
-        if int(first) <= port <= int(last or first):
-            return True
-    return False
-
-
 def ephemeral_range() -> tuple[int, int]:
     """First and last port that the kernel chooses from for outgoing connections. OSError."""
     words = (sysctls.read("net/ipv4/ip_local_port_range") or "").split()

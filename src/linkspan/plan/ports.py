@@ -13,10 +13,11 @@ from itertools import pairwise
 from linkspan.kernel.state import Element
 from linkspan.model.address import IPAddress, IPNetwork
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.network import BridgeOptions, Network
+from linkspan.model.network import Network
 from linkspan.model.port import Publication, Transport
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import firewall, gateways
+from linkspan.plan.bridge import options_of
 
 PROTOCOLS: dict[Transport, str] = {"tcp": "6", "udp": "17"}
 """Protocol numbers (IANA): nft reads names from a file that not every host has."""
@@ -96,14 +97,8 @@ def _gateway_endpoint(version: int, endpoints: Places) -> Target | None:
 
 
 def _mode(found: Target, publication: Publication) -> str:
-    options = _options(found[0])
+    options = options_of(found[0])
     return options.gateway_mode(publication.address.version)
-
-
-def _options(network: Network) -> BridgeOptions:
-    if network.bridge is None:
-        raise ValueError(f"network {network.name} is not a bridge network")
-    return network.bridge
 
 
 def _translation(publication: Publication, address: IPAddress) -> Iterator[Element]:
@@ -174,7 +169,7 @@ def _direct(publications: Sequence[Publication], endpoints: Places) -> Iterator[
         found = _gateway_endpoint(version, endpoints)
         if found is None:
             continue
-        options = _options(found[0])
+        options = options_of(found[0])
         mode = options.gateway_mode(version)
         if mode == "routed" or (mode == "nat" and options.trusted_interfaces):
             for protocol in PROTOCOLS:
