@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
-from fake_keeper import NO_DEPTHS, FakeKeeper, FakeSockets
+from fake_host_ports import FakeHost
+from fake_keeper import NO_DEPTHS, FakeKeeper
 from linkspan.engine.config import DaemonConfig
 from linkspan.engine.intent import Intent
 from linkspan.engine.networking import Networking
@@ -45,7 +46,7 @@ class House:
         self.facts = facts
         self.kernel = FakeKernel()
         self.keeper = FakeKeeper()
-        self.sockets = FakeSockets()
+        self.sockets = FakeHost()
         self.routes: list[tuple[IPNetwork, str]] = []
         self.servers: list[IPAddress] = []
         self._runner = asyncio.Runner()
@@ -257,7 +258,7 @@ def check_keeper(house: House) -> None:
         assert {entry.publication for entry in ports._holdings[identity].entries} == set(publications)
     keys = {reservation_key(identity, item) for identity, items in published.items() for item in items}
     assert keeper.sockets.keys() == keys
-    assert house.sockets.open == set(), "sockets that nobody closed"
+    assert set(house.sockets.open) == set(), "sockets that nobody closed"
     assert keeper.clients == {key: naming.client(item) for key, item in sandboxes.items() if item.resolver_port}
     assert keeper.hosts == {zone.id: {host.id: host for host in zone.hosts} for zone in naming.zones()}
 

@@ -1,18 +1,15 @@
-"""A keeper on dictionaries, host sockets that are numbers, and a kernel's depths that do nothing: for engine tests."""
+"""A keeper on dictionaries, and a kernel's depths that do nothing: for engine tests."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Mapping, Sequence
 
 from linkspan.dns.names import Client, Figures, Host, Zone
 from linkspan.engine.services import Depths, Flows
 from linkspan.errors import KeeperFailure
 from linkspan.keeper.face import Relay
-from linkspan.kernel.reservation import DynamicPorts
 
 
 class FakeKeeper:
@@ -108,33 +105,6 @@ class FakeKeeper:
 
     async def close(self, *, end: bool) -> None:
         pass
-
-
-class FakeSockets:
-    """Every port is free unless it is in ``taken``."""
-
-    def __init__(self) -> None:
-        self.taken: set[tuple[str, int]] = set()
-        self.open: set[int] = set()
-        """Descriptors that nobody has closed."""
-
-    def bind(self, protocol: str, address: IPv4Address | IPv6Address, port: int, *, listening: bool) -> int:
-        if (protocol, port) in self.taken:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.open.add(descriptor)
-        return descriptor
-
-    def close(self, descriptors: Iterable[int]) -> None:
-        for descriptor in descriptors:
-            self.open.remove(descriptor)
-            os.close(descriptor)
-
-    def has_address(self, address: IPv4Address | IPv6Address) -> bool:
-        return True
-
-    def dynamic_ports(self) -> DynamicPorts:
-        return DynamicPorts(first=32768, last=60999)
 
 
 async def _open_resolver(namespace: str, port: int) -> tuple[int, int, int]:

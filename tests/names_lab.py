@@ -28,7 +28,7 @@ import pytest
 from daemons import LINKSPAN, Daemon
 from engine_api import EngineApi
 from linkspan.runtime.mountspace import root_is_mount_point
-from namespaces import Namespace, checked, libc
+from namespaces import Namespace
 
 RESOLVER = "127.0.0.11"
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -75,31 +75,11 @@ class NamesHost(Namespace):
 # --- asking --------------------------------------------------------------------------------------------------------
 
 
-class Inside:
+class Inside(Namespace):
     """Asks from within a network namespace; the calling thread enters it only to open a socket."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Inside:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """The calling thread inside."""
-        here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            checked(libc.setns(self._descriptor, CLONE_NEWNET))
-            yield
-        finally:
-            checked(libc.setns(here, CLONE_NEWNET))
-            os.close(here)
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def opened(
         self, kind: socket.SocketKind = socket.SOCK_DGRAM, family: socket.AddressFamily = socket.AF_INET
