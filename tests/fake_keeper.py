@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from linkspan.dns.names import Client, Figures, Host, Zone
-from linkspan.engine.services import Depths, Flows
+from linkspan.engine.depths import Depths, Flows
 from linkspan.errors import KeeperFailure
 from linkspan.keeper.face import Relay
 

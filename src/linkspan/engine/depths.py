@@ -5,15 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from linkspan.engine.services import Depths, Flows
+import msgspec
+
 from linkspan.kernel.conntrack import Change, Conntrack
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.worker import Worker
+from linkspan.model.address import IPAddress
+from linkspan.model.port import Publication
 from linkspan.plan.ports import PROTOCOLS
 
 log = logging.getLogger(__name__)
+
+
+class Flows(msgspec.Struct, frozen=True):
+    """Tracked connections to a publication: those that go elsewhere than to ``target``, or (``gone``) go there."""
+
+    publication: Publication
+    target: IPAddress | None
+    gone: bool = False
+
+
+class Depths(msgspec.Struct, frozen=True):
+    """What services ask of the kernel; all of it runs on the kernel thread."""
+
+    open_resolver: Callable[[str, int], Awaitable[tuple[int, int, int]]]
+    """UDP and TCP sockets bound to 127.0.0.11 inside a namespace, at a port, and the namespace. OSError EADDRINUSE."""
+    announce: Callable[[str, str, Sequence[str], str], Awaitable[None]]
+    """Namespace, interface, addresses, MAC."""
+    purge: Callable[[Sequence[Flows]], Coroutine[object, object, None]]
+    """Forgets tracked connections."""
 
 
 class KernelDepths:

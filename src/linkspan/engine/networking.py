@@ -9,6 +9,7 @@ import logging
 
 from linkspan.engine.claims import Claims
 from linkspan.engine.config import DaemonConfig
+from linkspan.engine.depths import Depths
 from linkspan.engine.events import Events
 from linkspan.engine.firewalls import Firewalls
 from linkspan.engine.intent import Intent
@@ -18,7 +19,7 @@ from linkspan.engine.ports import Ports
 from linkspan.engine.previews import Previews
 from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.engine.sandboxes import Sandboxes
-from linkspan.engine.services import Depths, Services
+from linkspan.engine.services import Services
 from linkspan.engine.wants import Wants
 from linkspan.errors import LinkspanError
 from linkspan.ipam.book import Book

@@ -9,57 +9,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
 
 from linkspan.engine.config import DaemonConfig
+from linkspan.engine.depths import Depths, Flows
 from linkspan.engine.intent import Intent
 from linkspan.engine.naming import Naming, has_names
-from linkspan.engine.ports import Ports, Reserved, unrelayed
+from linkspan.engine.ports import Ports, Reserved
+from linkspan.engine.publishing import unanswered, wishes_of
 from linkspan.engine.sandbox_folders import SandboxFolders
 from linkspan.errors import KeeperFailure, KernelFailure, LinkspanError
 from linkspan.keeper.face import Keeper, Relay
 from linkspan.kernel.state import Facts
-from linkspan.model.address import IPAddress
 from linkspan.model.container import Container, ContainerSpec
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import ImageConfig
-from linkspan.model.network import BridgeOptions, Network
-from linkspan.model.port import MOST_HELD, Publication, Transport
-from linkspan.model.publishing import Wish, reservation_key, wishes
+from linkspan.model.network import Network
+from linkspan.model.port import Publication, Transport
+from linkspan.model.publishing import reservation_key
 from linkspan.model.sandbox import Sandbox
 from linkspan.plan import ports as port_plan
 from linkspan.plan import resolver
 from linkspan.plan.bridge import announcements_of
-from linkspan.plan.firewall import TRANSLATED
-from linkspan.plan.gateways import by_priority, gateway_of
+from linkspan.plan.gateways import by_priority
 from linkspan.plan.sandbox import namespace_of
 
 log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 6
 """Sentences about one container's ports in the log."""
-
-
-class Flows(msgspec.Struct, frozen=True):
-    """Tracked connections to a publication: those that go elsewhere than to ``target``, or (``gone``) go there."""
-
-    publication: Publication
-    target: IPAddress | None
-    gone: bool = False
-
-
-class Depths(msgspec.Struct, frozen=True):
-    """What services ask of the kernel; all of it runs on the kernel thread."""
-
-    open_resolver: Callable[[str, int], Awaitable[tuple[int, int, int]]]
-    """UDP and TCP sockets bound to 127.0.0.11 inside a namespace, at a port, and the namespace. OSError EADDRINUSE."""
-    announce: Callable[[str, str, Sequence[str], str], Awaitable[None]]
-    """Namespace, interface, addresses, MAC."""
-    purge: Callable[[Sequence[Flows]], Coroutine[object, object, None]]
-    """Forgets tracked connections."""
 
 
 class Services:
@@ -108,7 +89,9 @@ class Services:
         """Reserves what the definition publishes; nothing where no network of the sandbox reaches out."""
         pairs = self._intent.placed(endpoints)
         image = self._intent.image_configs.get(owner.id, ImageConfig())
-        wanted = self._wishes(owner.spec, image, [network for network, _ in by_priority(pairs)])
+        wanted = wishes_of(
+            owner.spec, image, [network for network, _ in by_priority(pairs)], self._config, ipv6=self._ipv6
+        )
         if not wanted:
             return ()
         reserved = self._ports.reserve(
@@ -124,27 +107,12 @@ class Services:
     def check(self, spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
         """What a definition publishes, before it is stored: warnings. InvalidRequest, NotSupported."""
         networks = [self._intent.networks[item.network] for item in spec.endpoints]
-        wanted = self._wishes(spec, image, networks)
+        wanted = wishes_of(spec, image, networks, self._config, ipv6=self._ipv6)
         if spec.port_bindings and spec.network_mode.kind == "bridge" and not wanted:
             names = ", ".join(item.name for item in networks)
             return (f"nothing is published while the container is on no other network than {names}: none reaches out",)
         absent = self._ports.absent(address for item in wanted if not item.routed for address in item.addresses)
-        return (*(item.warning for item in wanted if item.warning), *absent, *_unanswered(wanted, networks))
-
-    def _wishes(self, spec: ContainerSpec, image: ImageConfig, networks: Sequence[Network]) -> tuple[Wish, ...]:
-        options = {version: _publishing(networks, version) for version in (4, 6)}
-        first = options[4] or options[6]
-        if first is None:
-            return ()
-        return wishes(
-            spec,
-            image,
-            first,
-            options6=options[6],
-            default=self._config.publish_address,
-            ipv4=options[4] is not None,
-            ipv6=self._ipv6 and (options[6] is not None or first.gateway_mode4 in TRANSLATED),
-        )
+        return (*(item.warning for item in wanted if item.warning), *absent, *unanswered(wanted, networks))
 
     def forget(self, sandbox: Sandbox) -> None:
         """Gives the host ports back that were reserved for it, and of which the keeper was not told."""
@@ -431,17 +399,3 @@ def _relay_of(publication: Publication, pairs: Sequence[tuple[Network, Endpoint]
     if target is None:
         return None
     return Relay(target=str(target), port=publication.port, limited=publication.limited, sources=publication.sources)
-
-
-def _unanswered(wanted: Sequence[Wish], networks: Sequence[Network]) -> Iterator[str]:
-    """A warning for each range that nobody answers in IPv6, since the container has none and no relay is so wide."""
-    if _publishing(networks, 6) is None:
-        for wish in wanted:
-            for item in wish.publications(wish.first):
-                if item.address.version == 6 and item.count > MOST_HELD:
-                    yield unrelayed(item)
-
-
-def _publishing(networks: Sequence[Network], version: int) -> BridgeOptions | None:
-    """The options of the network that gives the sandbox its gateway in a family: the one that publishes."""
-    return next((network.bridge for network in networks if gateway_of(network, version)), None)
